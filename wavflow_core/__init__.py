@@ -1,0 +1,1 @@
+"""WavFlow: sound for video and text, made directly as a waveform."""

@@ -1,0 +1,1 @@
+"""From frames and text to the features that condition the model."""
