@@ -1,0 +1,71 @@
+"""Writing files so that a reader sees the whole new file or the old one, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import MediaError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary name in the same folder that becomes ``path`` when the block succeeds.
+
+    The temporary name keeps the suffix, because writers choose their format by it. Whatever
+    leaves the block, an interrupt included, the temporary file does not stay. A symbolic link is
+    followed: the file it points to is replaced, not the link.
+
+    Args:
+        path: File to write; its folder must exist. An existing file is replaced and keeps its
+            permissions.
+
+    Yields:
+        The name to write to. It exists as an empty file.
+
+    Raises:
+        MediaError: The folder is missing, is not a folder or cannot be written, or ``path`` is a
+            folder.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = _reserve(target, path)
+    try:
+        _copy_mode(target, temporary)
+        yield temporary
+        temporary.replace(target)
+    except BaseException:
+        # A writer may have removed the file itself; nothing else may hide the first error.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _reserve(target: Path, given: str | os.PathLike[str]) -> Path:
+    if target.is_dir():
+        raise MediaError(f"Cannot write {os.fspath(given)!r}: it is a folder; give a file name.")
+    if not target.parent.is_dir():
+        raise MediaError(
+            f"Cannot write {os.fspath(given)!r}: the folder {str(target.parent)!r} does not exist; "
+            "create it first."
+        )
+    # The name is kept short: a stem near the file system's limit leaves no room to add to it.
+    name = f".{target.stem[:40]}.{secrets.token_hex(6)}{target.suffix}"
+    temporary = target.with_name(name)
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise MediaError(
+            f"Cannot write {os.fspath(given)!r}: {error.strerror or error}; choose a folder that "
+            "can be written."
+        ) from error
+    return temporary
+
+
+def _copy_mode(target: Path, temporary: Path) -> None:
+    """Give the new file the permissions of the one it replaces."""
+    with contextlib.suppress(OSError):  # nothing to replace, or no permissions there
+        temporary.chmod(stat.S_IMODE(target.stat().st_mode))
