@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -237,20 +238,19 @@ def _forward(
     container: InputContainer, stream: VideoStream, target: Fraction | None
 ) -> Iterator[tuple[VideoFrame, bool]]:
     """Decode from before ``target`` on, or from the beginning where seeking does not work."""
-    if target is not None and stream.time_base is not None:
-        try:
+    # A stream without a known length has no index: a failed seek would read it to its end.
+    if target is not None and stream.time_base is not None and container.duration:
+        with contextlib.suppress(FFmpegError):
             container.seek(math.floor((target - SEEK_MARGIN) / stream.time_base), stream=stream)
             frames = _pictures(container, stream)
             first = next(frames, None)
-        except FFmpegError as error:
-            logger.debug("Reading from the beginning, for seeking failed: %s", error)
-            first, frames = None, iter(())
-        time = None if first is None else _time(first[0])
-        if first is not None and time is not None and time <= target:
-            yield first
-            yield from frames
-            return
-        container.seek(0)
+            time = None if first is None else _time(first[0])
+            if first is not None and time is not None and time <= target:
+                yield first
+                yield from frames
+                return
+        with contextlib.suppress(FFmpegError):
+            container.seek(0)
     yield from _pictures(container, stream)
 
 
