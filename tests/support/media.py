@@ -68,7 +68,8 @@ def make_video(
     fps = Fraction(fps)
     if times is None:
         times = [n / fps for n in range(round(seconds * fps))]
-    ticks = 1 / (fps * 1000) if fps.denominator == 1 else 1 / Fraction(fps.numerator)
+    fine = fps.denominator == 1 and not str(path).endswith("avi")
+    ticks = 1 / (fps * 1000) if fine else 1 / Fraction(fps.numerator)
     settings = {"crf": "10", "preset": "ultrafast"} if codec.startswith("libx26") else {}
     with av.open(str(path), "w", options=container_options or {}) as out:
         out.metadata.update(metadata or {})
