@@ -176,12 +176,30 @@ def test_only_frames_that_are_shown_are_converted_and_each_once(tmp_path, monkey
     path = make_video(tmp_path / "a.mp4", fps=60, seconds=2)
     converted = []
     monkeypatch.setattr(
-        "wavflow_core.media.video.to_rgb", lambda frame: converted.append(frame.pts) or frame.pts
+        "wavflow_core.media.video.to_rgb",
+        lambda frame, **_: converted.append(frame.pts) or frame.pts,
     )
     requests = [FrameRequest(fps=fps, limit=fps, transform=lambda item: item) for fps in (8, 24)]
     made = list(stream_frames(open_video(path), requests))
     assert len(made) == 32
     assert sorted(converted) == sorted({item for _, _, item in made})
+
+
+def test_frames_do_not_wait_for_the_garbage_collector(tmp_path):
+    path = make_video(tmp_path / "a.mp4", seconds=4)
+    request = FrameRequest(fps=24, transform=number_of)
+    video = open_video(path)
+    gc.collect()
+    gc.disable()
+    try:
+        alive = [
+            sum(type(item) is av.VideoFrame for item in gc.get_objects())
+            for _ in stream_frames(video, [request])
+        ]
+    finally:
+        gc.enable()
+    assert len(alive) == 96
+    assert max(alive) < 12
 
 
 def test_no_requests_read_nothing(tmp_path):

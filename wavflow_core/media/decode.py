@@ -37,12 +37,31 @@ SEEK_MARGIN = Fraction(1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Orientation:
+    """What sets a stored picture upright: swap its axes, then mirror.
+
+    Attributes:
+        transposed: Whether rows become columns.
+        flip_x: Whether left and right change places after that.
+        flip_y: Whether top and bottom do.
+    """
+
+    transposed: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+
+UPRIGHT = Orientation()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VideoFacts:
     """What a video stream says about itself; times in seconds.
 
     Attributes:
         width: Pixels of the upright picture.
         height: Pixels of the upright picture.
+        orientation: What sets the stored pictures upright.
         frame_rate: Average frames per second.
         origin: Timestamp of the first frame.
         declared: Duration that the container gives for this stream, if it does.
@@ -51,6 +70,7 @@ class VideoFacts:
 
     width: int
     height: int
+    orientation: Orientation
     frame_rate: Fraction
     origin: Fraction
     declared: Fraction | None
@@ -96,10 +116,13 @@ def probe(container: InputContainer, stream: VideoStream, name: str) -> VideoFac
     measured = Fraction(0)
     if declared is None:
         measured = _measured_duration(container, stream, origin, 1 / rate)
-    transposed = _orientation(frame)[0]
+    orientation = _orientation(frame)
+    size = (frame.width, frame.height)
+    width, height = reversed(size) if orientation.transposed else size
     return VideoFacts(
-        width=frame.height if transposed else frame.width,
-        height=frame.width if transposed else frame.height,
+        width=width,
+        height=height,
+        orientation=orientation,
         frame_rate=rate,
         origin=origin,
         declared=declared,
@@ -130,29 +153,32 @@ def decode_part(
         _require_to(last, part)
 
 
-def to_rgb(frame: VideoFrame) -> Tensor:
+def to_rgb(frame: VideoFrame, orientation: Orientation) -> Tensor:
     """Upright uint8 RGB picture (3, H, W) of a decoded frame."""
     picture = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
-    transposed, flip_x, flip_y = _orientation(frame)
-    if transposed:
+    if orientation.transposed:
         picture = picture.transpose(1, 2)
-    dims = [dim for dim, flip in ((1, flip_y), (2, flip_x)) if flip]
+    flips = ((1, orientation.flip_y), (2, orientation.flip_x))
+    dims = [dim for dim, flip in flips if flip]
     return picture.flip(dims) if dims else picture
 
 
-def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """Whether to swap the axes, then mirror x, then y, to set a frame upright.
+def _orientation(frame: VideoFrame) -> Orientation:
+    """How a stream's frames are set upright; to be asked of one frame only.
+
+    PyAV's ``side_data`` and its frame refer to each other, so that every frame asked would stay
+    in memory until the next garbage collection: gigabytes in 4K.
 
     The display matrix maps stored (x, y) to shown (a x + c y, b x + d y), in nine 32-bit numbers
     a b . c d . . . . ; angles between quarter turns go to the nearest.
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
-        return False, False, False
+        return UPRIGHT
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
     if abs(b) + abs(c) > abs(a) + abs(d):
-        return True, c < 0, b < 0
-    return False, a < 0, d < 0
+        return Orientation(transposed=True, flip_x=c < 0, flip_y=b < 0)
+    return Orientation(flip_x=a < 0, flip_y=d < 0)
 
 
 def _time(frame: VideoFrame) -> Fraction | None:

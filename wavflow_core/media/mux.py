@@ -111,6 +111,16 @@ def mux(
                 out.mux(packet)
 
 
+def check_fit(video: VideoClip, output: str | os.PathLike[str]) -> None:
+    """Find out before any long work whether :func:`mux` can write such a file.
+
+    Raises:
+        MediaError: The suffix is unknown or cannot hold this video; those that can are named.
+    """
+    with open_container(video.path) as source:
+        _require_fit(find_video(source, video.name), Path(output).suffix.lower())
+
+
 def _delayed(clip: AudioClip, start: float) -> AudioClip:
     silence = round(exact(start) * clip.sample_rate)
     return replace(clip, waveform=torch.nn.functional.pad(clip.waveform, (silence, 0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ..errors import MediaError
 from .container import MediaSource, find_video, open_container, source_name
-from .decode import Part, decode_part, probe, to_rgb
+from .decode import UPRIGHT, Orientation, Part, decode_part, probe, to_rgb
 from .selection import TimedFrame, exact, select_frames
 
 FrameT = TypeVar("FrameT")
@@ -35,6 +36,7 @@ class VideoClip:
         frame_rate: Average frames per second.
         total: Seconds of the whole video stream.
         has_audio: Whether the file has a sound track.
+        orientation: What sets the stored pictures upright.
         origin: Timestamp of the first frame in seconds: the file's time that we call zero.
         declared: Seconds the container says this stream has; None when it does not say.
     """
@@ -47,6 +49,7 @@ class VideoClip:
     frame_rate: Fraction
     total: float
     has_audio: bool
+    orientation: Orientation = UPRIGHT
     origin: Fraction = Fraction(0)
     declared: Fraction | None = None
 
@@ -122,6 +125,7 @@ def open_video(
         frame_rate=facts.frame_rate,
         total=float(total),
         has_audio=has_audio,
+        orientation=facts.orientation,
         origin=facts.origin,
         declared=facts.declared,
     )
@@ -162,7 +166,8 @@ def stream_frames(
         open_container(video.path) as container,
         contextlib.closing(decode_part(container, part)) as frames,
     ):
-        yield from _deliver(select_frames(frames, rates, end=end), requests, to_rgb)
+        convert = functools.partial(to_rgb, orientation=video.orientation)
+        yield from _deliver(select_frames(frames, rates, end=end), requests, convert)
 
 
 def stream_images(
