@@ -129,7 +129,7 @@ class ClipEncoder(nn.Module):
         # Towers of open_clip are never left half on the CPU, so that one weight speaks for all.
         weight = next(self.visual.parameters())
         parts = [torch.empty(0, self.image_dim)]
-        for batch in frames.split(batch_size):
+        for batch in frames.split(batch_size) if len(frames) else ():
             embedded = self.visual(normalize_clip(batch.to(weight.device)).to(weight.dtype))
             parts.append(F.normalize(embedded.float(), dim=-1).cpu())
         return torch.cat(parts)
@@ -158,7 +158,7 @@ class ClipEncoder(nn.Module):
             blocked = torch.full((length, length), -torch.inf, device=weight.device)
             mask = blocked.triu(1).to(weight.dtype)
         parts = [torch.empty(0, length, width)]
-        for tokens in self.tokenize(texts).split(batch_size):
+        for tokens in self.tokenize(texts).split(batch_size) if texts else ():
             x = self.token_embedding(tokens.to(weight.device)) + weight
             x = self.ln_final(self.transformer(x, attn_mask=mask))
             parts.append(F.normalize(x.float(), dim=-1).cpu())
@@ -181,7 +181,7 @@ class ClipEncoder(nn.Module):
                     length - 2,
                     text,
                 )
-        return self._tokenizer(list(texts)) if texts else torch.empty(0, length, dtype=torch.long)
+        return self._tokenizer(list(texts))
 
     def _require(self, tower: str) -> None:
         if tower not in self.towers:

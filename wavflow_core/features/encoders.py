@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,8 @@ def load_clip(
     settings = None
     if architecture is None and own is not None:
         architecture, settings = file.metadata["architecture"], own
-    encoder = ClipEncoder(architecture or DEFAULT_ARCHITECTURE, settings, towers=towers)
+    with _blaming(file) if settings else contextlib.nullcontext():
+        encoder = ClipEncoder(architecture or DEFAULT_ARCHITECTURE, settings, towers=towers)
     expected = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
     modules = {name.split(".")[0] for name in expected}
     owned = {name for name in file.shapes if name.split(".")[0] in modules}
@@ -118,7 +120,11 @@ def load_synchformer(
         if name.startswith(prefix)
     }
     _require_kind(file, "Synchformer weights", shapes)
-    config = from_dict(SynchformerConfig, own) if own is not None else _infer(file, shapes)
+    if own is None:
+        config = _infer(file, shapes)
+    else:
+        with _blaming(file):
+            config = from_dict(SynchformerConfig, own)
     model = Synchformer(config, ops=ops, dtype=dtype, device="meta")
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     _require_shapes(file, shapes, expected, config.architecture, set())
@@ -260,7 +266,7 @@ def _infer(file: EncoderFile, shapes: Shapes) -> SynchformerConfig:
             f"{TUBELET * SEGMENT_TOKENS} as {SEGMENT_TOKENS}."
         )
     blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
-    try:
+    with _blaming(file):
         return SynchformerConfig(
             hidden_dim=hidden,
             depth=len(blocks),
@@ -269,8 +275,15 @@ def _infer(file: EncoderFile, shapes: Shapes) -> SynchformerConfig:
             patch_size=patch,
             mlp_ratio=inner / hidden,
         )
+
+
+@contextlib.contextmanager
+def _blaming(file: EncoderFile) -> Iterator[None]:
+    """A setting that comes from a file is the file's fault."""
+    try:
+        yield
     except ConfigError as error:
-        raise CheckpointError(f"{file.path} has inconsistent sizes: {error}") from error
+        raise CheckpointError(f"{file.path} is of no encoder that can be: {error}") from error
 
 
 def _some(names: list[str]) -> str:

@@ -287,14 +287,14 @@ class Synchformer(nn.Module):
             )
         x = self.patch_embed_3d(x)
         x = torch.cat([self.cls_token.to(x).expand(x.shape[0], -1, -1), x], dim=1)
-        x = x + self._positions().to(x)
+        x = x + self._positions(x)
         for block in self.blocks:
             x = block(x)
         x = self.norm(x[:, 1:]).unflatten(1, (SEGMENT_TOKENS, -1))
         return self.spatial_attn_agg(x.flatten(0, 1)).unflatten(0, (-1, SEGMENT_TOKENS))
 
-    def _positions(self) -> Tensor:
+    def _positions(self, x: Tensor) -> Tensor:
         """``(1, 1 + 8 * P, D)``: the places, repeated for each time, plus the times."""
-        first, places = self.pos_embed[:, :1], self.pos_embed[:, 1:]
-        patches = places.unsqueeze(1) + self.temp_embed.unsqueeze(2)
-        return torch.cat([first, patches.flatten(1, 2)], dim=1)
+        positions, times = self.pos_embed.to(x), self.temp_embed.to(x)
+        patches = positions[:, 1:].unsqueeze(1) + times.unsqueeze(2)
+        return torch.cat([positions[:, :1], patches.flatten(1, 2)], dim=1)
