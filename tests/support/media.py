@@ -8,6 +8,12 @@ import numpy as np
 import torch
 
 BITS = 12
+FAST = {
+    "libx264": {"crf": "10", "preset": "ultrafast"},
+    "libx265": {"crf": "10", "preset": "ultrafast", "x265-params": "log-level=none"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "8", "b": "1M"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "b": "1M"},
+}
 
 
 def numbered(n, size=(96, 64)):
@@ -70,7 +76,7 @@ def make_video(
         times = [n / fps for n in range(round(seconds * fps))]
     fine = fps.denominator == 1 and not str(path).endswith("avi")
     ticks = 1 / (fps * 1000) if fine else 1 / Fraction(fps.numerator)
-    settings = {"crf": "10", "preset": "ultrafast"} if codec.startswith("libx26") else {}
+    settings = FAST.get(codec, {})
     with av.open(str(path), "w", options=container_options or {}) as out:
         out.metadata.update(metadata or {})
         stream = out.add_stream(codec, rate=fps, options={**settings, **(options or {})})

@@ -37,7 +37,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _copy_mode(target, temporary)
         mode = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(mode)  # some writers make a file of their own, for its owner alone
+        with contextlib.suppress(OSError):  # file systems without permissions
+            temporary.chmod(mode)  # some writers make a file of their own, for its owner alone
         temporary.replace(target)
     except BaseException:
         # A writer may have removed the file itself; nothing else may hide the first error.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import logging
 import math
@@ -20,6 +21,7 @@ from av.video.stream import VideoStream
 from ..errors import MediaError
 from .audio import AudioClip
 from .container import MediaSource, find_video, open_container
+from .decode import TOLERANCE
 from .encode import AAC, OPUS, AudioCodec, add_sound, encode_sound, fit_rate, open_output
 from .files import atomic_path
 from .selection import exact
@@ -152,25 +154,28 @@ def _copied(
     """The source's packets of pictures, moved so that the first picture is at zero."""
     time_base = stream.time_base or Fraction(1, 1)
     shift = round(clip.origin / time_base)
-    packets = source.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except FFmpegError as error:
-            logger.warning("%s ends early, as far as it was copied: %s", clip.name, error)
-            return
-        if packet is None:
-            return
-        if packet.size == 0:
-            continue
-        if packet.pts is not None:
-            packet.pts -= shift
-        if packet.dts is not None:
-            packet.dts -= shift
-        if not packet.duration:  # or else the last picture would be shown for no time
-            packet.duration = round(1 / clip.frame_rate / time_base)
-        packet.stream = target
-        yield packet
+    usual = round(1 / clip.frame_rate / time_base)
+    end = 0
+    with contextlib.suppress(FFmpegError):  # what was read up to a damaged place is kept
+        for packet in source.demux(stream):
+            if packet.size == 0:
+                continue
+            # Without a duration the last picture would be shown for no time.
+            packet.duration = packet.duration or usual
+            if packet.pts is not None:
+                packet.pts -= shift
+                end = max(end, packet.pts + packet.duration)
+            if packet.dts is not None:
+                packet.dts -= shift
+            packet.stream = target
+            yield packet
+    if clip.declared is not None and clip.declared - end * time_base > TOLERANCE:
+        logger.warning(
+            "%s is damaged or cut off: only %.2f s of its %.2f s were copied.",
+            clip.name,
+            float(end * time_base),
+            float(clip.declared),
+        )
 
 
 def _timed(packets: Iterator[Packet]) -> Iterator[tuple[float, Packet]]:
