@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .config import SequenceLengths, WavFlowConfig
+from .config import EncoderConfig, SequenceLengths, WavFlowConfig
 from .errors import FeatureError
 from .features.store import Features
 from .model import Conditions, WavFlow
@@ -62,18 +62,29 @@ def build_conditions(
     return conditional, unconditional
 
 
-def check_encoders(features: Features, config: WavFlowConfig) -> None:
-    """The features must come from the encoders that the model was trained with.
+def check_encoder(kind: str, given: EncoderConfig | None, expected: EncoderConfig) -> None:
+    """Features must come from the encoder that the model was trained with.
+
+    Args:
+        kind: How to call the encoder in an error.
+        given: Encoder of the features; None if unknown, which passes.
+        expected: Encoder that the checkpoint names.
 
     Raises:
-        FeatureError: They come from others; both are named.
+        FeatureError: They come from another; both are named.
     """
-    for kind, given, expected in (
-        ("CLIP", features.clip_encoder, config.clip),
-        ("Synchformer", features.sync_encoder, config.sync),
-    ):
-        if given is not None and not expected.accepts(given):
-            raise FeatureError(
-                f"The features come from the {kind} encoder {given}, but this checkpoint was "
-                f"trained with {expected}; use that encoder."
-            )
+    if given is not None and not expected.accepts(given):
+        raise FeatureError(
+            f"The {kind} encoder given is {given}, but this checkpoint was trained with "
+            f"{expected}; give that encoder."
+        )
+
+
+def check_encoders(features: Features, config: WavFlowConfig) -> None:
+    """Both encoders of the features must be those that the checkpoint names.
+
+    Raises:
+        FeatureError: One is another; both names are given.
+    """
+    check_encoder("CLIP", features.clip_encoder, config.clip)
+    check_encoder("Synchformer", features.sync_encoder, config.sync)

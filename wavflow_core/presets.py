@@ -8,7 +8,7 @@ from .errors import ConfigError
 MEDIUM = ModelConfig(depth=12, fused_depth=8)
 LARGE = ModelConfig(depth=21, fused_depth=14)
 TINY_CLIP = EncoderConfig(architecture="clip_tiny")
-TINY_SYNC = EncoderConfig(architecture="synchformer_tiny")
+TINY_SYNC = EncoderConfig(architecture="synchformer-d64-l2-h2-i64-p16")
 
 PRESETS: dict[str, WavFlowConfig] = {
     "medium_16k": WavFlowConfig(model=MEDIUM),

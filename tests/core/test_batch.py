@@ -1,0 +1,136 @@
+import re
+
+import pytest
+
+from wavflow_core.batch import Failure, Job, Summary, read_csv, read_folder, run_jobs
+from wavflow_core.errors import WavFlowError
+
+HEADER = "video_path,caption,video_exist,text_exist,id\n"
+
+
+@pytest.fixture
+def table(tmp_path):
+    (tmp_path / "clip.mp4").touch()
+
+    def write(text, header=HEADER):
+        path = tmp_path / "rows.csv"
+        path.write_text(header + text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_rows_become_jobs_with_and_without_video_text_and_id(table, tmp_path):
+    jobs = read_csv(
+        table('clip.mp4,"a dog, ""barking""",1,1,one\nclip.mp4,unused,1,0,\n,rain,0,1,\n')
+    )
+    assert jobs == [
+        Job(name="one", video=tmp_path / "clip.mp4", prompt='a dog, "barking"'),
+        Job(name="clip", video=tmp_path / "clip.mp4"),
+        Job(name="row_00002", prompt="rain"),
+    ]
+
+
+def test_the_id_column_may_be_absent_and_a_byte_order_mark_present(table):
+    path = table("clip.mp4,x,1,1\n", header="\ufeffvideo_path,caption,video_exist,text_exist\n")
+    assert [job.name for job in read_csv(path)] == ["clip"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("none.mp4,x,1,1,a\n", "no video .*none.mp4"),
+        (",x,1,1,a\n", "no video"),
+        ("clip.mp4,x,yes,1,a\n", "video_exist is 'yes'; it must be 0 or 1"),
+        (",,0,1,a\n", "neither a video nor a caption"),
+        ("clip.mp4,x,0,0,a\n", "neither a video nor a caption"),
+        ("clip.mp4,x,1,1,../../escape\n", "cannot be a file name"),
+        ("clip.mp4,x,1,1,.hidden\n", "cannot be a file name"),
+        ("clip.mp4\n", "must be 0 or 1"),
+    ],
+)
+def test_a_bad_row_fails_alone(table, row, reason):
+    bad, good = read_csv(table(row + "clip.mp4,x,1,1,good\n"))
+    assert isinstance(bad, Failure)
+    assert isinstance(good, Job)
+    assert re.search(reason, bad.reason)
+
+
+def test_ids_of_video_sites_may_begin_with_a_dash_or_an_underscore(table):
+    jobs = read_csv(table("clip.mp4,x,1,1,-0jeONf82dE_000010\nclip.mp4,x,1,1,_ab's [1]\n"))
+    assert [job.name for job in jobs] == ["-0jeONf82dE_000010", "_ab's [1]"]
+
+
+def test_a_second_row_of_the_same_name_is_a_failure_because_it_would_overwrite(table):
+    first, second = read_csv(table("clip.mp4,x,1,1,Same\nclip.mp4,y,1,1,same\n"))
+    assert isinstance(first, Job)
+    assert second == Failure(name="same", reason="another job before it has the same name")
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "message"),
+    [
+        ("a,b\n", "video_path,caption\n", "lacks the columns video_exist, text_exist"),
+        ("", HEADER, "no rows"),
+        ("", "", "lacks the columns"),
+        ('"open', HEADER, "cannot be read as a CSV"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_an_error(table, text, header, message):
+    with pytest.raises(WavFlowError, match=message):
+        read_csv(table(text, header))
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path):
+    (tmp_path / "rows.csv").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(WavFlowError, match="cannot be read as a CSV"):
+        read_csv(tmp_path / "rows.csv")
+
+
+def test_a_folder_gives_its_videos_in_order(tmp_path):
+    for name in ("b.MP4", "a.mkv", "notes.txt"):
+        (tmp_path / name).touch()
+    jobs = read_folder(tmp_path, prompt="wind")
+    assert [(job.name, job.prompt) for job in jobs] == [("a", "wind"), ("b", "wind")]
+
+
+def test_two_videos_that_differ_in_their_suffix_alone_do_not_overwrite_each_other(tmp_path):
+    for name in ("a.mp4", "a.mkv"):
+        (tmp_path / name).touch()
+    first, second = read_folder(tmp_path)
+    assert isinstance(first, Job)
+    assert isinstance(second, Failure)
+
+
+def test_a_missing_or_empty_folder_is_an_error(tmp_path):
+    with pytest.raises(WavFlowError, match="holds no video"):
+        read_folder(tmp_path)
+    with pytest.raises(WavFlowError, match="not a folder"):
+        read_folder(tmp_path / "none")
+
+
+def test_jobs_go_on_after_a_failure_and_skip_what_is_there(tmp_path):
+    (tmp_path / "done.wav").touch()
+    seen = []
+
+    def make(job):
+        seen.append(job.name)
+        if job.name == "bad":
+            raise WavFlowError("broken")
+
+    jobs = [
+        Job(name="bad"),
+        Failure(name="row", reason="no video"),
+        Job(name="done"),
+        Job(name="c"),
+    ]
+    outputs = lambda job: [tmp_path / f"{job.name}.wav"]  # noqa: E731
+    *_, last = run_jobs(jobs, outputs=outputs, make=make)
+    assert seen == ["bad", "c"]
+    assert last == Summary(
+        made=1,
+        skipped=1,
+        failures=(Failure(name="bad", reason="broken"), Failure(name="row", reason="no video")),
+    )
+    *_, last = run_jobs(jobs[2:3], outputs=outputs, make=make, overwrite=True)
+    assert last.made == 1

@@ -1,0 +1,5 @@
+"""``python -m wavflow_core``."""
+
+from .cli import entry_point
+
+entry_point()

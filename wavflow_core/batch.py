@@ -1,0 +1,170 @@
+"""Many sounds in one run: rows of the published system's CSV, or the videos of a folder."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import WavFlowError
+
+logger = logging.getLogger(__name__)
+
+REQUIRED_COLUMNS = ("video_path", "caption", "video_exist", "text_exist")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
+# A name becomes a file in the output folder, on every system: no separators, nothing hidden.
+UNSAFE_NAME = re.compile(r'^\.|^$|[\\/:*?"<>|\x00-\x1f]|.{201}')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One sound to make.
+
+    Attributes:
+        name: Stem of the output file.
+        video: Video to look at, or None for text alone.
+        prompt: Caption; empty for the video alone.
+    """
+
+    name: str
+    video: Path | None = None
+    prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A job that could not be done, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """What became of a batch."""
+
+    made: int
+    skipped: int
+    failures: Sequence[Failure]
+
+
+def read_csv(path: Path) -> list[Job | Failure]:
+    """Rows of an inference CSV; a bad row becomes a failure, the others stay.
+
+    Columns are ``video_path, caption, video_exist, text_exist`` and optionally ``id``. Relative
+    paths start at the CSV's folder. Without an id the name is the video's stem, or ``row_00000``.
+
+    Raises:
+        WavFlowError: The file is missing or no text, has no rows, or lacks a column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [c for c in REQUIRED_COLUMNS if c not in (reader.fieldnames or ())]
+            if missing:
+                raise WavFlowError(
+                    f"{str(path)!r} lacks the columns {', '.join(missing)}; it has "
+                    f"{', '.join(reader.fieldnames or ()) or 'none'}. Needed: "
+                    f"{', '.join(REQUIRED_COLUMNS)}, and optionally id."
+                )
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise WavFlowError(f"{str(path)!r} cannot be read as a CSV file: {error}.") from error
+    if not rows:
+        raise WavFlowError(f"{str(path)!r} has no rows below its header.")
+    return _without_duplicates([_read_row(i, row, path.parent) for i, row in enumerate(rows)])
+
+
+def read_folder(path: Path, *, prompt: str = "") -> list[Job | Failure]:
+    """One job for each video of a folder, by name; all with the same prompt.
+
+    Raises:
+        WavFlowError: It is not a folder or holds no video.
+    """
+    if not path.is_dir():
+        raise WavFlowError(f"{str(path)!r} is not a folder; give a folder of videos.")
+    videos = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    if not videos:
+        raise WavFlowError(f"{str(path)!r} holds no video; looked for {', '.join(VIDEO_SUFFIXES)}.")
+    return _without_duplicates([_named(p.stem, video=p, prompt=prompt) for p in videos])
+
+
+def run_jobs(
+    jobs: Sequence[Job | Failure],
+    *,
+    outputs: Callable[[Job], Sequence[Path]],
+    make: Callable[[Job], None],
+    overwrite: bool = False,
+) -> Iterator[Summary]:
+    """Do the jobs one by one; one that fails does not stop the others.
+
+    Args:
+        jobs: From :func:`read_csv` or :func:`read_folder`.
+        outputs: The files that a job writes; a job whose files all exist is skipped, so that an
+            interrupted batch goes on where it stopped.
+        make: Does a job.
+        overwrite: Do jobs again whose files exist.
+
+    Yields:
+        The summary so far, after each job.
+    """
+    made, skipped, failures = 0, 0, []
+    for job in jobs:
+        if isinstance(job, Failure):
+            failures.append(job)
+        elif not overwrite and all(path.exists() for path in outputs(job)):
+            skipped += 1
+        else:
+            try:
+                make(job)
+                made += 1
+            except WavFlowError as error:
+                logger.error("%s: %s", job.name, error)
+                failures.append(Failure(name=job.name, reason=str(error)))
+        yield Summary(made=made, skipped=skipped, failures=tuple(failures))
+
+
+def _read_row(number: int, row: dict[str, str | None], folder: Path) -> Job | Failure:
+    """A row as a job, or what is wrong with it."""
+    path, caption = (row["video_path"] or "").strip(), (row["caption"] or "").strip()
+    name = (row.get("id") or "").strip() or (Path(path).stem if path else f"row_{number:05d}")
+    exists = {}
+    for column in ("video_exist", "text_exist"):
+        value = (row[column] or "").strip().lower()
+        if value not in ("0", "1", "true", "false", "0.0", "1.0"):
+            reason = f"row {number}: {column} is {value!r}; it must be 0 or 1."
+            return Failure(name=name, reason=reason)
+        exists[column] = value in ("1", "true", "1.0")
+    video = folder / path if exists["video_exist"] else None
+    prompt = caption if exists["text_exist"] else ""
+    if video is not None and not (path and video.is_file()):
+        return Failure(name=name, reason=f"row {number}: there is no video {str(video)!r}.")
+    if video is None and not prompt:
+        return Failure(name=name, reason=f"row {number}: it has neither a video nor a caption.")
+    return _named(name, video=video, prompt=prompt)
+
+
+def _named(name: str, *, video: Path | None, prompt: str) -> Job | Failure:
+    if UNSAFE_NAME.search(name):
+        reason = (
+            f"{name!r} cannot be a file name: it must be 1 to 200 characters long, without a "
+            'leading dot and without \\ / : * ? " < > |; give another id.'
+        )
+        return Failure(name=name, reason=reason)
+    return Job(name=name, video=video, prompt=prompt)
+
+
+def _without_duplicates(jobs: Sequence[Job | Failure]) -> list[Job | Failure]:
+    """Jobs of one name would overwrite each other: only the first is kept."""
+    seen: set[str] = set()
+    result: list[Job | Failure] = []
+    for job in jobs:
+        if isinstance(job, Job) and job.name.casefold() in seen:
+            job = Failure(name=job.name, reason="another job before it has the same name")
+        elif isinstance(job, Job):
+            seen.add(job.name.casefold())
+        result.append(job)
+    return result

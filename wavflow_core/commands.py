@@ -1,0 +1,338 @@
+"""What the commands of the command line do."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm  # a dependency of open_clip_torch
+
+from . import batch, weights
+from .checkpoint import Checkpoint, Provenance, read_checkpoint, write_checkpoint
+from .config import SamplerConfig, WavFlowConfig
+from .describe import describe
+from .devices import choose_device, choose_dtype
+from .encoding import Encoders
+from .errors import WavFlowError
+from .features.encoders import load_clip, load_synchformer
+from .features.store import load_features, save_features
+from .features.untrained import CLIP_PRESETS, SYNCHFORMER_PRESETS, init_clip, init_synchformer
+from .media import audio, mux
+from .media.audio import AudioClip, write_audio
+from .media.video import open_video
+from .model import WavFlow, initialize
+from .pipeline import LoadedModel, Progress, Request, encode, load_model
+from .pipeline import generate as generate_clips
+from .presets import PRESETS, get_preset
+
+logger = logging.getLogger(__name__)
+
+ENCODER_PRESETS = (*CLIP_PRESETS, *SYNCHFORMER_PRESETS)
+BATCH_FORMATS = (*audio.FORMATS, *mux.FORMATS)
+
+
+def generate(given: argparse.Namespace) -> int:
+    """Make one sound, or many."""
+    many = given.csv is not None or given.folder is not None
+    request = Request(
+        video=given.video,
+        prompt=given.prompt,
+        negative_prompt=given.negative_prompt,
+        start=given.start,
+        duration=given.duration,
+        seed=given.seed,
+        count=given.count,
+        loudness=given.loudness,
+    )
+    sampler = SamplerConfig(
+        solver=given.solver, steps=given.steps, cfg=given.cfg, noise_shift=given.noise_shift
+    )
+    if many:
+        return _generate_many(given, request, sampler)
+    _generate_one(given, request, sampler)
+    return 0
+
+
+def _generate_one(given: argparse.Namespace, request: Request, sampler: SamplerConfig) -> None:
+    features = None
+    if given.features is not None:
+        if request.prompt or request.negative_prompt:
+            raise WavFlowError("--features holds the prompts already; give features or prompts.")
+        features = load_features(given.features)
+    elif given.video is None and not given.prompt.strip():
+        raise WavFlowError(
+            "There is nothing to make a sound for; give --video, --prompt, --features, --csv or "
+            "--folder."
+        )
+    outputs = output_names(given.output or default_output(given.video), request)
+    check_outputs(outputs, video=given.video, overwrite=given.overwrite)
+    if given.video is not None:
+        open_video(given.video, start=request.start, duration=request.duration)
+    model = _load_model(given)
+    with progress_bars() as progress:
+        # Encoders are not kept: they go before the sampling needs their room.
+        encoders = _encoders(given, model.config, model.device, model.dtype)
+        if features is None:
+            features = encode(model.config, request, encoders, progress=progress)
+        del encoders
+        clips = generate_clips(
+            model, request, features=features, sampler=sampler, progress=progress
+        )
+    save(clips, outputs, request)
+
+
+def _generate_many(given: argparse.Namespace, request: Request, sampler: SamplerConfig) -> int:
+    if given.video or given.features or (given.csv and (given.folder or given.prompt)):
+        raise WavFlowError(
+            "Give one of --video, --features, --csv and --folder; a CSV has prompts."
+        )
+    jobs = (
+        batch.read_csv(given.csv)
+        if given.csv is not None
+        else batch.read_folder(given.folder, prompt=given.prompt)
+    )
+    folder = given.output or Path("wavflow_output")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WavFlowError(f"Cannot make the folder {str(folder)!r}: {error.strerror}.") from error
+    model = _load_model(given)
+    encoders = _encoders(given, model.config, model.device, model.dtype)
+
+    def outputs(job: batch.Job) -> Sequence[Path]:
+        return output_names(folder / f"{job.name}{given.format}", request)
+
+    def make(job: batch.Job) -> None:
+        mine = replace(request, video=job.video, prompt=job.prompt)
+        check_outputs(outputs(job), video=job.video, overwrite=True)
+        with progress_bars(job.name) as progress:
+            clips = generate_clips(
+                model, mine, encoders=encoders, sampler=sampler, progress=progress
+            )
+        save(clips, outputs(job), mine)
+
+    *_, summary = batch.run_jobs(jobs, outputs=outputs, make=make, overwrite=given.overwrite)
+    logger.info(
+        "%d of %d made, %d were there already, %d failed.",
+        *(summary.made, len(jobs), summary.skipped, len(summary.failures)),
+    )
+    for failure in summary.failures:
+        logger.error("  %s: %s", failure.name, failure.reason)
+    return 1 if summary.failures else 0
+
+
+def features(given: argparse.Namespace) -> int:
+    """Extract features to a file."""
+    check_outputs([given.output], video=None, overwrite=given.overwrite, allowed=(".safetensors",))
+    device = choose_device(given.device)
+    encoders = _encoders(given, None, device, choose_dtype(given.dtype, device))
+    request = Request(
+        video=given.video,
+        prompt=given.prompt,
+        negative_prompt=given.negative_prompt,
+        start=given.start,
+        duration=given.duration,
+    )
+    with progress_bars() as progress:
+        result = encode(WavFlowConfig(), request, encoders, progress=progress)
+    save_features(result, given.output)
+    logger.info("Wrote %s: %s", given.output, "; ".join(describe(given.output)[1:]))
+    return 0
+
+
+def init(given: argparse.Namespace) -> int:
+    """Write untrained weights."""
+    check_outputs([given.output], video=None, overwrite=given.overwrite, allowed=(".safetensors",))
+    if given.preset in CLIP_PRESETS:
+        init_clip(given.preset, given.output, seed=given.seed)
+    elif given.preset in SYNCHFORMER_PRESETS:
+        init_synchformer(given.preset, given.output, seed=given.seed)
+    elif given.preset in PRESETS:
+        write_checkpoint(
+            untrained(given.preset, given.seed, given.clip, given.synchformer), given.output
+        )
+    else:
+        raise WavFlowError(
+            f"There is no preset {given.preset!r}; models: {', '.join(PRESETS)}; encoders: "
+            f"{', '.join(ENCODER_PRESETS)}."
+        )
+    logger.info("Wrote %s: %s", given.output, "; ".join(describe(given.output)[1:]))
+    return 0
+
+
+def untrained(
+    preset: str, seed: int = 0, clip: str | None = None, synchformer: str | None = None
+) -> Checkpoint:
+    """A model to begin training from; with encoders given, made for exactly those."""
+    config = get_preset(preset)
+    model = initialize(WavFlow(config.model), generator=torch.Generator().manual_seed(seed))
+    if clip is not None:
+        encoder = load_clip(clip, towers=("text",))
+        [empty] = encoder.encode_text([""])
+        if empty.shape != model.empty_string_feat.shape:
+            raise WavFlowError(
+                f"{clip!r} makes text features of shape {tuple(empty.shape)}; preset {preset!r} "
+                f"needs {tuple(model.empty_string_feat.shape)}. Give the CLIP that it is made for: "
+                f"{config.clip}."
+            )
+        model.empty_string_feat.data.copy_(empty)
+        config = replace(config, clip=encoder.config)
+    if synchformer is not None:
+        config = replace(config, sync=load_synchformer(synchformer).config)
+    return Checkpoint(config=config, tensors=model.state_dict(), provenance=Provenance(step=0))
+
+
+def convert(given: argparse.Namespace) -> int:
+    """Turn a ``.pth`` into safetensors."""
+    check_outputs([given.output], video=None, overwrite=given.overwrite, allowed=(".safetensors",))
+    checkpoint = read_checkpoint(
+        given.input, weights=given.weights, preset=given.preset, sample_rate=given.sample_rate
+    )
+    known = {"data": given.data, "license": given.license}
+    known = {name: value for name, value in known.items() if value is not None}
+    provenance = dataclasses.replace(checkpoint.provenance, **known)
+    write_checkpoint(replace(checkpoint, provenance=provenance), given.output)
+    logger.info("Wrote %s: %s", given.output, "; ".join(describe(given.output)[1:]))
+    return 0
+
+
+def info(given: argparse.Namespace) -> int:
+    """Say what a file is."""
+    print(*describe(given.file), sep="\n")
+    return 0
+
+
+def download(given: argparse.Namespace) -> int:
+    """Fetch a known weights file, or list them."""
+    folder = given.folder or weights.default_folder()
+    if given.name is None:
+        print(f"Files that `wavflow download NAME` puts into {folder}:")
+        for known in weights.KNOWN_FILES:
+            size = f"{known.size / 1e9:.2f} GB" if known.size else "size unknown"
+            print(f"  {known.name}: {known.note} ({size}; licence: {known.licence})")
+        return 0
+    known = weights.known_file(given.name)
+    with progress_bars() as progress:
+        path = weights.download(
+            known, folder, progress=lambda done, total: progress("download", done, total)
+        )
+    logger.info("%s", path)
+    return 0
+
+
+def default_output(video: Path | None) -> Path:
+    """Beside you: the video with its new sound, or a sound file for text."""
+    return Path("wavflow.wav") if video is None else Path(f"{video.stem}_wavflow.mp4")
+
+
+def output_names(output: Path, request: Request) -> list[Path]:
+    """The output's name, with the seed behind it where there are several variations."""
+    if request.count == 1:
+        return [output]
+    seeds = range(request.seed, request.seed + request.count)
+    return [output.with_name(f"{output.stem}_{seed}{output.suffix}") for seed in seeds]
+
+
+def check_outputs(
+    outputs: Sequence[Path],
+    *,
+    video: Path | None,
+    overwrite: bool,
+    allowed: Sequence[str] = BATCH_FORMATS,
+) -> None:
+    """Find out before the long work whether its results can be written.
+
+    Raises:
+        WavFlowError: A suffix is unknown or cannot hold the video, a file exists, or the folder is
+            missing or cannot be written.
+    """
+    for path in outputs:
+        if path.suffix.lower() not in allowed:
+            raise WavFlowError(
+                f"Cannot write {str(path)!r}: its suffix must be one of {', '.join(allowed)}."
+            )
+        try:
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise WavFlowError(
+                f"Cannot write {str(path)!r}: its folder does not exist or cannot be written "
+                f"({error.strerror}); make it, or choose another."
+            ) from error
+        if path.is_dir() or (path.exists() and not overwrite):
+            raise WavFlowError(
+                f"{str(path)!r} exists; choose another --output, or replace it with --overwrite."
+            )
+        if path.suffix.lower() in mux.FORMATS:
+            if video is None:
+                raise WavFlowError(
+                    f"{str(path)!r} is a video file, but there is no --video; choose one of "
+                    f"{', '.join(audio.FORMATS)}."
+                )
+            mux.check_fit(open_video(video), path)
+
+
+def save(clips: Sequence[AudioClip], outputs: Sequence[Path], request: Request) -> None:
+    """Write each variation as sound, or as the video with the new sound."""
+    for clip, path in zip(clips, outputs, strict=True):
+        if path.suffix.lower() in mux.FORMATS:
+            assert request.video is not None
+            mux.mux(request.video, clip, path, start=request.start)
+        else:
+            write_audio(clip, path)
+        logger.info("Wrote %s (%.3f s at %d Hz).", path, clip.duration, clip.sample_rate)
+
+
+@contextmanager
+def progress_bars(label: str = "") -> Iterator[Progress]:
+    """A progress bar for each stage, on standard error."""
+    bars: dict[str, tqdm] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage not in bars:
+            bars[stage] = tqdm(total=total, desc=f"{label} {stage}".strip(), dynamic_ncols=True)
+        bar = bars[stage]
+        bar.total = total
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def _load_model(given: argparse.Namespace) -> LoadedModel:
+    return load_model(
+        given.checkpoint,
+        weights=given.weights,
+        preset=given.preset,
+        sample_rate=given.sample_rate,
+        device=given.device,
+        dtype=given.dtype,
+    )
+
+
+def _encoders(
+    given: argparse.Namespace,
+    config: WavFlowConfig | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Encoders:
+    return Encoders(
+        config,
+        clip=given.clip,
+        synchformer=given.synchformer,
+        folders=given.models,
+        device=device,
+        dtype=dtype,
+    )
