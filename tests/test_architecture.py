@@ -16,6 +16,7 @@ MAX_MODEL_FILE = 220
 # Lowest first; a module may import from its own line and from those above it.
 LAYERS = [
     ["errors"],
+    ["strict"],
     ["config", "devices"],
     ["presets"],
     ["media"],

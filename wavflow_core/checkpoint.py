@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from . import tensor_files
-from .config import AudioConfig, ModelConfig, WavFlowConfig, from_dict
+from .config import AudioConfig, ModelConfig, WavFlowConfig
 from .errors import CheckpointError, ConfigError
 from .model import WavFlow
 from .model.layers import Ops
 from .presets import get_preset
+from .strict import from_dict
 
 logger = logging.getLogger(__name__)
 

@@ -449,7 +449,7 @@ def test_cover_art_is_not_a_video(tmp_path):
         sound = out.add_stream("aac", rate=16000, layout="mono")
         cover = out.add_stream("mjpeg", rate=25)
         cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = av.stream.Disposition.attached_pic.value
         frame = av.AudioFrame.from_ndarray(sine(440, 1, 16000).numpy(), "fltp", "mono")
         frame.sample_rate = 16000
         out.start_encoding()

@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..config import SEGMENT_TOKENS, from_dict
+from ..config import SEGMENT_TOKENS
 from ..errors import CheckpointError, ConfigError
+from ..strict import from_dict
 from ..tensor_files import json_field, write_safetensors
 from .clip import DEFAULT_ARCHITECTURE, TOWERS, ClipEncoder
 from .encoder_file import EncoderFile

@@ -12,8 +12,9 @@ import safetensors
 import torch
 from torch import Tensor
 
-from ..config import MAX_DURATION, SEGMENT_TOKENS, EncoderConfig, from_dict
+from ..config import MAX_DURATION, SEGMENT_TOKENS, EncoderConfig
 from ..errors import CheckpointError, FeatureError
+from ..strict import from_dict
 from ..tensor_files import write_safetensors
 
 FORMAT = "wavflow.features"
