@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 
 FrameT = TypeVar("FrameT")
 
 
-class TimedFrame(NamedTuple, Generic[FrameT]):
+@dataclass(frozen=True, slots=True)
+class TimedFrame(Generic[FrameT]):
     """A frame shown from ``time`` for ``duration`` seconds, both exact."""
 
     time: Fraction

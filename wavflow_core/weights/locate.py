@@ -86,6 +86,6 @@ def _advice(name: str, known: Sequence[KnownFile], places: Sequence[Path]) -> st
     first = known[0]
     return (
         f"No weights for {name!r} are on this machine: {names} is neither in {looked} nor in the "
-        f"Hugging Face cache. Get one with `wavflow download {first.name}`, or save\n"
-        f"{first.url}\nas {places[0] / first.filenames[0]}\n(licence: {first.licence})."
+        f"Hugging Face cache. Get one with `wavflow download {first.name}`, or save "
+        f"{first.url} as {places[0] / first.filenames[0]} (licence: {first.licence})."
     )
