@@ -239,7 +239,7 @@ def bad_files(path):
     (path / "notes.txt").write_text("hello")
     yield "notes.txt", "give a file ending in .safetensors"
     with (path / "code.pth").open("wb") as file:
-        pickle.dump({"a": Code()}, file)
+        pickle.dump({"a": Code()}, file, protocol=2)
     yield "code.pth", "could run code"
     torch.save({"a": 1}, path / "none.pth")
     yield "none.pth", "holds no tensors"

@@ -330,7 +330,8 @@ def test_the_cache_of_hugging_face_is_looked_into(tmp_path, monkeypatch):
 
 def test_what_is_nowhere_says_where_was_looked_and_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("WAVFLOW_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *names: None)
     with pytest.raises(CheckpointError) as error:
         resolve("synchformer_fp16", folders=[tmp_path / "given"])
     for part in ("given", "models", "wavflow download synchformer_fp16", "https://", "MIT"):
