@@ -8,8 +8,6 @@ than 300 MB.
 """
 
 import argparse
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +17,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from .processes import peak_memory, run_alone
+
 ALLOWED = 300.0
 SMALL, LARGE = (854, 480), (3840, 2160)
 PATTERNS = 8
@@ -63,16 +62,13 @@ def read(path: Path) -> None:
     ]
     for index, _, _ in stream_frames(open_video(path), requests):
         counts[index] += 1
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(*counts, round(time.perf_counter() - began, 1), round(peak, 1))
+    print(*counts, round(time.perf_counter() - began, 1), round(peak_memory(), 1))
 
 
 def measure(path: Path) -> float:
     """Peak memory in MB of reading a clip in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.decode_memory", "--read", str(path.resolve())]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    clip, sync, seconds, peak = result.stdout.split()
+    printed = run_alone("benchmarks.decode_memory", "--read", str(path.resolve()))
+    clip, sync, seconds, peak = printed.split()
     print(f"{path.name}: {clip} + {sync} frames in {seconds} s, peak {peak} MB")
     return float(peak)
 
