@@ -61,6 +61,8 @@ def load(kind: str, path: str, device: str, dtype: str) -> dict[str, float]:
 
     place = choose_device(device)
     options = {"device": place, "dtype": choose_dtype(dtype, place)}
+    if kind.startswith("clip"):
+        import open_clip  # noqa: F401  # what the library itself takes is not the weights'
     before, began = peak_memory(), time.perf_counter()
     if kind == "model":
         module = load_model(path, device=device, dtype=dtype).model
