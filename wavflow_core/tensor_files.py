@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -95,10 +96,12 @@ def read_pickle(path: Path) -> Mapping[str, object]:
     """
     options = {"map_location": "cpu", "weights_only": True}
     try:
-        try:
-            content = torch.load(path, mmap=True, **options)
-        except RuntimeError:  # files from before the zip format cannot be mapped
-            content = torch.load(path, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle's protocol; our errors say more
+            try:
+                content = torch.load(path, mmap=True, **options)
+            except RuntimeError:  # files from before the zip format cannot be mapped
+                content = torch.load(path, **options)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{str(path)!r} is not read: it is damaged, or holds more than tensors and plain values"
