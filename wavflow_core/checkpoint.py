@@ -216,6 +216,12 @@ def _read_published(
             f"{str(path)!r} cannot tell the sample rate that it was trained at; say it with "
             f"--sample-rate ({rates}) or --preset."
         )
+    if provenance.weights == "ema" and provenance.ema_decay is None:
+        logger.warning(
+            "%s is an average over steps that does not say how many there were: early in a "
+            "training such an average is mostly noise.",
+            path.name,
+        )
     return Checkpoint(config=config, tensors=tensors, provenance=provenance)
 
 
@@ -230,12 +236,6 @@ def _select_weights(
             raise CheckpointError(
                 f"{str(path)!r} holds one set of weights ({kind}), but {weights!r} were asked "
                 "for; ask for 'auto'."
-            )
-        if kind == "ema":
-            logger.warning(
-                "%s is an average over steps that does not say how many there were: early in a "
-                "training such an average is mostly noise.",
-                path.name,
             )
         return content, Provenance(weights=kind)
     step = content.get("global_step")

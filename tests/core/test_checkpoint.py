@@ -60,11 +60,12 @@ def test_a_full_training_checkpoint_gives_the_outputs_of_the_reference(weights, 
     assert checkpoint.config.model.fused_depth == 1
 
 
-def test_an_average_alone_gives_the_outputs_of_the_reference():
+def test_an_average_alone_gives_the_outputs_of_the_reference_and_a_warning(caplog):
     checkpoint = read_checkpoint(golden.path_of(EMA), sample_rate=44100)
     assert close(predict(checkpoint), "ema")
     assert checkpoint.config.audio.sample_rate == 44100
     assert checkpoint.provenance.weights == "ema"
+    assert "mostly noise" in caplog.text
 
 
 def test_a_plain_state_dictionary_gives_the_outputs_of_the_reference(tmp_path):
