@@ -497,3 +497,20 @@ def test_nothing_is_changed_in_place():
     for change in (edge_fades, remove_dc, set_level):
         change(clip)
         assert torch.equal(clip.waveform, before)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".opus", ".m4a"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_format_keeps_the_level(tmp_path, suffix, channels):
+    clip = AudioClip(waveform=sine(440, 2.0, channels=channels), sample_rate=48000)
+    write_audio(clip, tmp_path / f"tone{suffix}")
+    back = read_audio(tmp_path / f"tone{suffix}").waveform[:, 24000:72000]
+    assert back.std().item() == pytest.approx(clip.waveform[:, 24000:72000].std().item(), rel=0.005)
+
+
+@pytest.mark.parametrize("bitrate", [64000, 128000, 160000, 192000, 224000, 256000, 320000])
+def test_mp3_keeps_the_level_at_every_bit_rate(tmp_path, bitrate):
+    clip = AudioClip(waveform=sine(440, 1.0, rate=44100, channels=2), sample_rate=44100)
+    write_audio(clip, tmp_path / "tone.mp3", bitrate=bitrate)
+    back = read_audio(tmp_path / "tone.mp3").waveform[:, 10000:30000]
+    assert back.std().item() == pytest.approx(clip.waveform[:, 10000:30000].std().item(), rel=0.005)

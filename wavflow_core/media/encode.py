@@ -42,6 +42,7 @@ class AudioCodec:
         rates: Sample rates it can hold, ascending; None for all.
         max_channels: Channels it can hold.
         lossy: Whether it has a bit rate.
+        scales: Factors by which the encoder turns every sound down, up to which bits per second.
     """
 
     name: str
@@ -50,14 +51,25 @@ class AudioCodec:
     rates: tuple[int, ...] | None = None
     max_channels: int = 8
     lossy: bool = False
+    scales: tuple[tuple[int, float], ...] = ()
+
+    def scale(self, bit_rate: int) -> float:
+        """What the encoder multiplies every sound by at a bit rate."""
+        return next((factor for limit, factor in self.scales if bit_rate <= limit), 1.0)
 
 
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 AAC_RATES = (7350, *MP3_RATES, 64000, 88200, 96000)
 
 AAC = AudioCodec(name="aac", sample_format="fltp", rates=AAC_RATES, lossy=True)
+# LAME's presets leave some room for peaks; a level that was asked for shall be the file's.
 MP3 = AudioCodec(
-    name="libmp3lame", sample_format="fltp", rates=MP3_RATES, max_channels=2, lossy=True
+    name="libmp3lame",
+    sample_format="fltp",
+    rates=MP3_RATES,
+    max_channels=2,
+    lossy=True,
+    scales=((176_000, 0.95), (208_000, 0.97), (240_000, 0.98)),
 )
 OPUS = AudioCodec(name="libopus", sample_format="flt", rates=(48000,), lossy=True)
 FLAC_16 = AudioCodec(name="flac", sample_format="s16", bits=16)
@@ -140,6 +152,8 @@ def encode_sound(stream: AudioStream, codec: AudioCodec, clip: AudioClip) -> Ite
     context.open(strict=False)
     size = context.frame_size or BLOCK
     waveform = clip.waveform.detach().cpu()
+    if codec.scales:
+        waveform = waveform / codec.scale(stream.bit_rate or 0)
     for start in range(0, waveform.shape[1], size):
         samples = _quantise(waveform[:, start : start + size], codec.bits)
         if not codec.sample_format.endswith("p"):
