@@ -154,14 +154,7 @@ def stream_frames(
     """
     rates = [(request.fps, request.limit) for request in requests]
     end = None if video.duration is None else exact(video.duration)
-    part = Part(
-        name=video.name,
-        start=exact(video.start),
-        needed=_needed(video, rates),
-        origin=video.origin,
-        declared=video.declared,
-        step=1 / video.frame_rate,
-    )
+    part = part_of(video, _needed(video, rates))
     with (
         open_container(video.path) as container,
         contextlib.closing(decode_part(container, part)) as frames,
@@ -231,6 +224,18 @@ def _deliver(
         if index not in made:
             made[index] = requests[index].transform(picture)
         yield index, n, made[index]
+
+
+def part_of(video: VideoClip, needed: Fraction) -> Part:
+    """What to decode for a clip of which the first ``needed`` seconds must be readable."""
+    return Part(
+        name=video.name,
+        start=exact(video.start),
+        needed=needed,
+        origin=video.origin,
+        declared=video.declared,
+        step=1 / video.frame_rate,
+    )
 
 
 def _needed(video: VideoClip, rates: Iterable[tuple[int, int | None]]) -> Fraction:
