@@ -31,7 +31,7 @@ LAYERS = [
     ["sampler"],
     ["encoding"],
     ["pipeline"],
-    ["batch", "describe"],
+    ["batch", "describe", "outputs"],
     ["commands"],
     ["cli"],
     ["__main__"],

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import WavFlowError
+from .media.files import is_file
 
 logger = logging.getLogger(__name__)
 
 REQUIRED_COLUMNS = ("video_path", "caption", "video_exist", "text_exist")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
 # A name becomes a file in the output folder, on every system: no separators, nothing hidden.
-UNSAFE_NAME = re.compile(r'^\.|^$|[\\/:*?"<>|\x00-\x1f]|.{201}')
+UNSAFE_NAME = re.compile(r'^\.|^$|[\\/:*?"<>|\x00-\x1f]')
+MAX_NAME = 200  # bytes; a file system takes 255, and a seed and a suffix follow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,12 +72,14 @@ def read_csv(path: Path) -> list[Job | Failure]:
                     f"{', '.join(reader.fieldnames or ()) or 'none'}. Needed: "
                     f"{', '.join(REQUIRED_COLUMNS)}, and optionally id."
                 )
-            rows = list(reader)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WavFlowError(f"{str(path)!r} cannot be read as a CSV file: {error}.") from error
     if not rows:
         raise WavFlowError(f"{str(path)!r} has no rows below its header.")
-    return _without_duplicates([_read_row(i, row, path.parent) for i, row in enumerate(rows)])
+    return _without_duplicates(
+        [_read_row(i, line, row, path.parent) for i, (line, row) in enumerate(rows)]
+    )
 
 
 def read_folder(path: Path, *, prompt: str = "") -> list[Job | Failure]:
@@ -86,7 +90,11 @@ def read_folder(path: Path, *, prompt: str = "") -> list[Job | Failure]:
     """
     if not path.is_dir():
         raise WavFlowError(f"{str(path)!r} is not a folder; give a folder of videos.")
-    videos = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    videos = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") and is_file(file)
+    )
     if not videos:
         raise WavFlowError(f"{str(path)!r} holds no video; looked for {', '.join(VIDEO_SUFFIXES)}.")
     return _without_duplicates([_named(p.stem, video=p, prompt=prompt) for p in videos])
@@ -98,36 +106,45 @@ def run_jobs(
     outputs: Callable[[Job], Sequence[Path]],
     make: Callable[[Job], None],
     overwrite: bool = False,
-) -> Iterator[Summary]:
+) -> Summary:
     """Do the jobs one by one; one that fails does not stop the others.
 
     Args:
         jobs: From :func:`read_csv` or :func:`read_folder`.
         outputs: The files that a job writes; a job whose files all exist is skipped, so that an
-            interrupted batch goes on where it stopped.
+            interrupted batch goes on where it stopped. A job that would write over a video of the
+            batch fails.
         make: Does a job.
         overwrite: Do jobs again whose files exist.
 
-    Yields:
-        The summary so far, after each job.
+    Returns:
+        What became of the jobs.
     """
+    sources = {job.video.resolve() for job in jobs if isinstance(job, Job) and job.video}
     made, skipped, failures = 0, 0, []
     for job in jobs:
         if isinstance(job, Failure):
             failures.append(job)
-        elif not overwrite and all(path.exists() for path in outputs(job)):
-            skipped += 1
-        else:
-            try:
+            continue
+        try:
+            paths = outputs(job)
+            if any(path.resolve() in sources for path in paths):
+                raise WavFlowError(
+                    "this would write over a video of the batch; choose another folder"
+                )
+            if not overwrite and all(is_file(path) for path in paths):
+                skipped += 1
+            else:
                 make(job)
                 made += 1
-            except WavFlowError as error:
-                logger.error("%s: %s", job.name, error)
-                failures.append(Failure(name=job.name, reason=str(error)))
-        yield Summary(made=made, skipped=skipped, failures=tuple(failures))
+        except (WavFlowError, OSError, RuntimeError) as error:
+            logger.error("%s: %s", job.name, error)
+            logger.debug("Where it happened:", exc_info=error)
+            failures.append(Failure(name=job.name, reason=str(error)))
+    return Summary(made=made, skipped=skipped, failures=tuple(failures))
 
 
-def _read_row(number: int, row: dict[str, str | None], folder: Path) -> Job | Failure:
+def _read_row(number: int, line: int, row: dict[str, str | None], folder: Path) -> Job | Failure:
     """A row as a job, or what is wrong with it."""
     path, caption = (row["video_path"] or "").strip(), (row["caption"] or "").strip()
     name = (row.get("id") or "").strip() or (Path(path).stem if path else f"row_{number:05d}")
@@ -135,22 +152,22 @@ def _read_row(number: int, row: dict[str, str | None], folder: Path) -> Job | Fa
     for column in ("video_exist", "text_exist"):
         value = (row[column] or "").strip().lower()
         if value not in ("0", "1", "true", "false", "0.0", "1.0"):
-            reason = f"row {number}: {column} is {value!r}; it must be 0 or 1."
+            reason = f"line {line}: {column} is {value!r}; it must be 0 or 1."
             return Failure(name=name, reason=reason)
         exists[column] = value in ("1", "true", "1.0")
     video = folder / path if exists["video_exist"] else None
     prompt = caption if exists["text_exist"] else ""
-    if video is not None and not (path and video.is_file()):
-        return Failure(name=name, reason=f"row {number}: there is no video {str(video)!r}.")
+    if video is not None and not (path and is_file(video)):
+        return Failure(name=name, reason=f"line {line}: there is no video {str(video)!r}.")
     if video is None and not prompt:
-        return Failure(name=name, reason=f"row {number}: it has neither a video nor a caption.")
+        return Failure(name=name, reason=f"line {line}: it has neither a video nor a caption.")
     return _named(name, video=video, prompt=prompt)
 
 
 def _named(name: str, *, video: Path | None, prompt: str) -> Job | Failure:
-    if UNSAFE_NAME.search(name):
+    if UNSAFE_NAME.search(name) or len(name.encode()) > MAX_NAME:
         reason = (
-            f"{name!r} cannot be a file name: it must be 1 to 200 characters long, without a "
+            f"{name!r} cannot be a file name: it must be 1 to {MAX_NAME} bytes long, without a "
             'leading dot and without \\ / : * ? " < > |; give another id.'
         )
         return Failure(name=name, reason=reason)

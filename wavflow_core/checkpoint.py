@@ -57,7 +57,7 @@ class Provenance:
     license: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Checkpoint:
     """Weights with all that is known about them."""
 
@@ -108,7 +108,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> No
         CheckpointError: The name does not end in ``.safetensors``, or writing fails.
         MediaError: The folder is missing or cannot be written.
     """
-    if Path(path).suffix != ".safetensors":
+    if Path(path).suffix.lower() != ".safetensors":
         raise CheckpointError(f"{os.fspath(path)!r} must end in .safetensors.")
     metadata = {
         "format": FORMAT,
@@ -161,11 +161,12 @@ def _read_own(path: Path, weights: str, dtype: torch.dtype | None) -> Checkpoint
         provenance = from_dict(Provenance, tensor_files.json_field(metadata, "provenance", path))
     except ConfigError as error:
         raise CheckpointError(f"{str(path)!r} cannot be used: {error}") from error
-    wanted = weights.rstrip("2")
-    if wanted not in ("auto", provenance.weights):
+    decay = EMA_DECAYS["ema2"][1]
+    other_average = weights == "ema2" and provenance.ema_decay not in (None, decay)
+    if weights.rstrip("2") not in ("auto", provenance.weights) or other_average:
         raise CheckpointError(
-            f"{str(path)!r} holds {provenance.weights!r} weights, but {weights!r} were asked for; "
-            f"ask for 'auto' or {provenance.weights!r}."
+            f"{str(path)!r} holds {provenance.weights!r} weights (decay {provenance.ema_decay}), "
+            f"but {weights!r} were asked for; ask for 'auto' or {provenance.weights!r}."
         )
     tensors = tensor_files.read_safetensors(path, dtype=dtype)
     return Checkpoint(config=config, tensors=tensors, provenance=provenance)
@@ -214,6 +215,12 @@ def _read_published(
         raise CheckpointError(
             f"{str(path)!r} cannot tell the sample rate that it was trained at; say its "
             f"sample rate ({rates}) or its preset."
+        )
+    if provenance.weights == "ema" and provenance.ema_decay is None:
+        logger.warning(
+            "%s is an average over steps that does not say how many there were: early in a "
+            "training such an average is mostly noise.",
+            path.name,
         )
     return Checkpoint(config=config, tensors=tensors, provenance=provenance)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from .checkpoint import WEIGHTS
 from .config import SOLVERS
 from .devices import DTYPES
 from .errors import WavFlowError
+from .outputs import FORMATS
 from .pipeline import DEFAULT_LOUDNESS
 from .presets import PRESETS
 
@@ -39,13 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wavflow: error: {error}", file=sys.stderr)
         return MISUSED
     except KeyboardInterrupt:
-        print("wavflow: interrupted; nothing half-made was left.", file=sys.stderr)
+        print("wavflow: interrupted; what was finished stays.", file=sys.stderr)
         return INTERRUPTED
 
 
 def entry_point() -> None:
     """The console script."""
-    sys.exit(main())
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads our output has read enough; nothing more goes there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,7 +93,7 @@ def _add_generate(subparsers: Subparsers) -> None:
     batch.add_argument(
         "--format",
         default=".wav",
-        choices=commands.BATCH_FORMATS,
+        choices=FORMATS,
         help="kind of the files of a batch; .mp4 puts the sound to the video (default: .wav)",
     )
     sampling = parser.add_argument_group("sampling")
@@ -126,6 +134,12 @@ def _add_features(subparsers: Subparsers) -> None:
         description="Encode a video, prompts or both, and save the features for later.",
     )
     parser.set_defaults(run=commands.features)
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint that the features are for: its window, and a check of the encoders",
+    )
     _add_source(parser, features=False)
     _add_encoders(parser)
     _add_device(parser)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import torch
 from tqdm import tqdm  # a dependency of open_clip_torch
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from . import batch, weights
 from .checkpoint import Checkpoint, Provenance, read_checkpoint, write_checkpoint
@@ -24,18 +24,23 @@ from .errors import WavFlowError
 from .features.encoders import load_clip, load_synchformer
 from .features.store import load_features, save_features
 from .features.untrained import CLIP_PRESETS, SYNCHFORMER_PRESETS, init_clip, init_synchformer
-from .media import audio, mux
-from .media.audio import AudioClip, write_audio
 from .media.video import open_video
 from .model import WavFlow, initialize
-from .pipeline import LoadedModel, Progress, Request, encode, load_model
-from .pipeline import generate as generate_clips
+from .outputs import check_outputs, default_output, output_names, save
+from .pipeline import (
+    LoadedModel,
+    Request,
+    StageProgress,
+    check_seed,
+    encode,
+    load_model,
+    variations,
+)
 from .presets import PRESETS, get_preset
 
 logger = logging.getLogger(__name__)
 
 ENCODER_PRESETS = (*CLIP_PRESETS, *SYNCHFORMER_PRESETS)
-BATCH_FORMATS = (*audio.FORMATS, *mux.FORMATS)
 
 
 def generate(given: argparse.Namespace) -> int:
@@ -72,20 +77,19 @@ def _generate_one(given: argparse.Namespace, request: Request, sampler: SamplerC
             "--folder."
         )
     outputs = output_names(given.output or default_output(given.video), request)
-    check_outputs(outputs, video=given.video, overwrite=given.overwrite)
+    video = None
     if given.video is not None:
-        open_video(given.video, start=request.start, duration=request.duration)
+        video = open_video(given.video, start=request.start, duration=request.duration)
+    check_outputs(outputs, video=video, overwrite=given.overwrite)
     model = _load_model(given)
     with progress_bars() as progress:
-        # Encoders are not kept: they go before the sampling needs their room.
-        encoders = _encoders(given, model.config, model.device, model.dtype)
         if features is None:
+            # Encoders are not kept: they go before the sampling needs their room.
+            encoders = _encoders(given, model.config, model.device, model.dtype)
             features = encode(model.config, request, encoders, progress=progress)
-        del encoders
-        clips = generate_clips(
-            model, request, features=features, sampler=sampler, progress=progress
-        )
-    save(clips, outputs, request)
+            del encoders
+        clips = variations(model, request, features=features, sampler=sampler, progress=progress)
+        save(clips, outputs, request)
 
 
 def _generate_many(given: argparse.Namespace, request: Request, sampler: SamplerConfig) -> int:
@@ -98,27 +102,26 @@ def _generate_many(given: argparse.Namespace, request: Request, sampler: Sampler
         if given.csv is not None
         else batch.read_folder(given.folder, prompt=given.prompt)
     )
+    model = _load_model(given)
+    encoders = _encoders(given, model.config, model.device, model.dtype)
     folder = given.output or Path("wavflow_output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WavFlowError(f"Cannot make the folder {str(folder)!r}: {error.strerror}.") from error
-    model = _load_model(given)
-    encoders = _encoders(given, model.config, model.device, model.dtype)
 
     def outputs(job: batch.Job) -> Sequence[Path]:
         return output_names(folder / f"{job.name}{given.format}", request)
 
     def make(job: batch.Job) -> None:
         mine = replace(request, video=job.video, prompt=job.prompt)
-        check_outputs(outputs(job), video=job.video, overwrite=True)
+        video = None if job.video is None else open_video(job.video, start=mine.start)
+        check_outputs(outputs(job), video=video, overwrite=True)
         with progress_bars(job.name) as progress:
-            clips = generate_clips(
-                model, mine, encoders=encoders, sampler=sampler, progress=progress
-            )
-        save(clips, outputs(job), mine)
+            clips = variations(model, mine, encoders=encoders, sampler=sampler, progress=progress)
+            save(clips, outputs(job), mine)
 
-    *_, summary = batch.run_jobs(jobs, outputs=outputs, make=make, overwrite=given.overwrite)
+    summary = batch.run_jobs(jobs, outputs=outputs, make=make, overwrite=given.overwrite)
     logger.info(
         "%d of %d made, %d were there already, %d failed.",
         *(summary.made, len(jobs), summary.skipped, len(summary.failures)),
@@ -130,9 +133,10 @@ def _generate_many(given: argparse.Namespace, request: Request, sampler: Sampler
 
 def features(given: argparse.Namespace) -> int:
     """Extract features to a file."""
-    check_outputs([given.output], video=None, overwrite=given.overwrite, allowed=(".safetensors",))
+    check_outputs([given.output], overwrite=given.overwrite, allowed=(".safetensors",))
     device = choose_device(given.device)
-    encoders = _encoders(given, None, device, choose_dtype(given.dtype, device))
+    config = read_checkpoint(given.checkpoint).config if given.checkpoint else None
+    encoders = _encoders(given, config, device, choose_dtype(given.dtype, device))
     request = Request(
         video=given.video,
         prompt=given.prompt,
@@ -141,7 +145,7 @@ def features(given: argparse.Namespace) -> int:
         duration=given.duration,
     )
     with progress_bars() as progress:
-        result = encode(WavFlowConfig(), request, encoders, progress=progress)
+        result = encode(config or WavFlowConfig(), request, encoders, progress=progress)
     save_features(result, given.output)
     logger.info("Wrote %s: %s", given.output, "; ".join(describe(given.output)[1:]))
     return 0
@@ -149,7 +153,7 @@ def features(given: argparse.Namespace) -> int:
 
 def init(given: argparse.Namespace) -> int:
     """Write untrained weights."""
-    check_outputs([given.output], video=None, overwrite=given.overwrite, allowed=(".safetensors",))
+    check_outputs([given.output], overwrite=given.overwrite, allowed=(".safetensors",))
     if given.preset in CLIP_PRESETS:
         init_clip(given.preset, given.output, seed=given.seed)
     elif given.preset in SYNCHFORMER_PRESETS:
@@ -171,6 +175,7 @@ def untrained(
     preset: str, seed: int = 0, clip: str | None = None, synchformer: str | None = None
 ) -> Checkpoint:
     """A model to begin training from; with encoders given, made for exactly those."""
+    check_seed(seed)
     config = get_preset(preset)
     model = initialize(WavFlow(config.model), generator=torch.Generator().manual_seed(seed))
     if clip is not None:
@@ -184,6 +189,11 @@ def untrained(
             )
         model.empty_string_feat.data.copy_(empty)
         config = replace(config, clip=encoder.config)
+    else:
+        logger.warning(
+            "Without --clip the features of the empty caption stay zero: good for a trial, but "
+            "train only a checkpoint that was made with its encoders."
+        )
     if synchformer is not None:
         config = replace(config, sync=load_synchformer(synchformer).config)
     return Checkpoint(config=config, tensors=model.state_dict(), provenance=Provenance(step=0))
@@ -191,7 +201,7 @@ def untrained(
 
 def convert(given: argparse.Namespace) -> int:
     """Turn a ``.pth`` into safetensors."""
-    check_outputs([given.output], video=None, overwrite=given.overwrite, allowed=(".safetensors",))
+    check_outputs([given.output], overwrite=given.overwrite, allowed=(".safetensors",))
     checkpoint = read_checkpoint(
         given.input, weights=given.weights, preset=given.preset, sample_rate=given.sample_rate
     )
@@ -227,71 +237,8 @@ def download(given: argparse.Namespace) -> int:
     return 0
 
 
-def default_output(video: Path | None) -> Path:
-    """Beside you: the video with its new sound, or a sound file for text."""
-    return Path("wavflow.wav") if video is None else Path(f"{video.stem}_wavflow.mp4")
-
-
-def output_names(output: Path, request: Request) -> list[Path]:
-    """The output's name, with the seed behind it where there are several variations."""
-    if request.count == 1:
-        return [output]
-    seeds = range(request.seed, request.seed + request.count)
-    return [output.with_name(f"{output.stem}_{seed}{output.suffix}") for seed in seeds]
-
-
-def check_outputs(
-    outputs: Sequence[Path],
-    *,
-    video: Path | None,
-    overwrite: bool,
-    allowed: Sequence[str] = BATCH_FORMATS,
-) -> None:
-    """Find out before the long work whether its results can be written.
-
-    Raises:
-        WavFlowError: A suffix is unknown or cannot hold the video, a file exists, or the folder is
-            missing or cannot be written.
-    """
-    for path in outputs:
-        if path.suffix.lower() not in allowed:
-            raise WavFlowError(
-                f"Cannot write {str(path)!r}: its suffix must be one of {', '.join(allowed)}."
-            )
-        try:
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-        except OSError as error:
-            raise WavFlowError(
-                f"Cannot write {str(path)!r}: its folder does not exist or cannot be written "
-                f"({error.strerror}); make it, or choose another."
-            ) from error
-        if path.is_dir() or (path.exists() and not overwrite):
-            raise WavFlowError(
-                f"{str(path)!r} exists; choose another --output, or replace it with --overwrite."
-            )
-        if path.suffix.lower() in mux.FORMATS:
-            if video is None:
-                raise WavFlowError(
-                    f"{str(path)!r} is a video file, but there is no --video; choose one of "
-                    f"{', '.join(audio.FORMATS)}."
-                )
-            mux.check_fit(open_video(video), path)
-
-
-def save(clips: Sequence[AudioClip], outputs: Sequence[Path], request: Request) -> None:
-    """Write each variation as sound, or as the video with the new sound."""
-    for clip, path in zip(clips, outputs, strict=True):
-        if path.suffix.lower() in mux.FORMATS:
-            assert request.video is not None
-            mux.mux(request.video, clip, path, start=request.start)
-        else:
-            write_audio(clip, path)
-        logger.info("Wrote %s (%.3f s at %d Hz).", path, clip.duration, clip.sample_rate)
-
-
 @contextmanager
-def progress_bars(label: str = "") -> Iterator[Progress]:
+def progress_bars(label: str = "") -> Iterator[StageProgress]:
     """A progress bar for each stage, on standard error."""
     bars: dict[str, tqdm] = {}
 
@@ -299,16 +246,17 @@ def progress_bars(label: str = "") -> Iterator[Progress]:
         if stage not in bars:
             bars[stage] = tqdm(total=total, desc=f"{label} {stage}".strip(), dynamic_ncols=True)
         bar = bars[stage]
-        bar.total = total
+        bar.total = total or None  # a server need not say how much will come
         bar.update(done - bar.n)
-        if done == total:
+        if done == total > 0:
             bar.close()
 
-    try:
-        yield progress
-    finally:
-        for bar in bars.values():
-            bar.close()
+    with logging_redirect_tqdm([logging.root]):
+        try:
+            yield progress
+        finally:
+            for bar in bars.values():
+                bar.close()
 
 
 def _load_model(given: argparse.Namespace) -> LoadedModel:

@@ -11,7 +11,6 @@ from .features.store import Features
 from .model import Conditions, WavFlow
 
 
-@torch.no_grad()
 def build_conditions(
     model: WavFlow,
     features: Features,

@@ -16,6 +16,7 @@ SEGMENT_FRAMES = 16
 SEGMENT_HOP = 8
 SEGMENT_TOKENS = 8
 MAX_DURATION = 600.0
+SHIFTS = (0.01, 100.0)
 
 NORMALIZATIONS: dict[str, tuple[float, float]] = {
     # name: (target RMS, amplitude lift); both give unit variance beside unit noise.
@@ -36,6 +37,12 @@ def _positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         _require(math.isfinite(value) and value > 0, name, value, "a number above 0")
+
+
+def _require_shift(value: float) -> None:
+    # Beyond these, times near 0 or 1 fall together and a step has no length.
+    low, high = SHIFTS
+    _require(low <= value <= high, "noise_shift", value, f"{low:g} to {high:g}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +169,8 @@ class FlowConfig:
         _require(self.loss in LOSSES, "loss", self.loss, "x, v")
         _require(0 <= self.min_sigma < 1, "min_sigma", self.min_sigma, "0 to below 1")
         _require(math.isfinite(self.time_mean), "time_mean", self.time_mean, "a finite number")
-        _positive(self, "noise_scale", "noise_shift", "time_scale", "loss_clamp")
+        _positive(self, "noise_scale", "time_scale", "loss_clamp")
+        _require_shift(self.noise_shift)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,8 +179,8 @@ class EncoderConfig:
 
     Attributes:
         architecture: Name of the encoder's architecture.
-        fingerprint: Hash of its weights, equal for every precision and file format; None when
-            any weights of that architecture are accepted.
+        fingerprint: Hash of its weights, equal for fp32 and fp16 copies in any file format; None
+            when any weights of that architecture are accepted.
     """
 
     architecture: str
@@ -230,13 +238,12 @@ class WavFlowConfig:
         """
         samples = num_samples(duration, self.audio.sample_rate)
         clip_frames, sync_frames = frame_counts(duration)
-        segments = (sync_frames - SEGMENT_FRAMES) // SEGMENT_HOP + 1
         return SequenceLengths(
             samples=samples,
             tokens=math.ceil(samples / self.model.patch_size),
             clip_frames=clip_frames,
             sync_frames=sync_frames,
-            sync_tokens=SEGMENT_TOKENS * segments,
+            sync_tokens=SEGMENT_TOKENS * num_segments(sync_frames),
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -282,7 +289,7 @@ class SamplerConfig:
         )
         _positive(self, "rtol", "atol")
         if self.noise_shift is not None:
-            _positive(self, "noise_shift")
+            _require_shift(self.noise_shift)
 
 
 def num_samples(duration: float, sample_rate: int) -> int:
@@ -299,6 +306,11 @@ def num_samples(duration: float, sample_rate: int) -> int:
     samples = round(sample_rate * duration)
     _require(samples > 0, "duration", duration, f"at least one sample at {sample_rate} Hz")
     return samples
+
+
+def num_segments(frames: int) -> int:
+    """Whole segments of 16 frames with hop 8 in a number of frames."""
+    return (frames - SEGMENT_FRAMES) // SEGMENT_HOP + 1
 
 
 def frame_counts(duration: float) -> tuple[int, int]:

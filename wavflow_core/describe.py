@@ -15,6 +15,7 @@ from .errors import CheckpointError, MediaError, WavFlowError
 from .features.store import FORMAT as FEATURES
 from .features.store import TENSORS, load_features
 from .media.audio import read_audio
+from .media.files import is_file
 from .media.video import open_video
 from .presets import PRESETS
 
@@ -25,7 +26,7 @@ def describe(path: Path) -> list[str]:
     Raises:
         WavFlowError: The file is missing, damaged or of no known kind.
     """
-    if not path.exists():
+    if not is_file(path):
         raise WavFlowError(f"There is no file {str(path)!r}; check the path.")
     suffix = path.suffix.lower()
     if suffix == ".safetensors":

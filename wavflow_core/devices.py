@@ -19,8 +19,8 @@ def choose_device(name: str) -> torch.device:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    there = {"cpu": not index, "mps": mps and not index, "cuda": cuda}.get(kind, False)
-    if index:
+    there = {"cpu": name == "cpu", "mps": mps and name == "mps", "cuda": cuda}.get(kind, False)
+    if name != kind:
         there = there and index.isdecimal() and int(index) < torch.cuda.device_count()
     if not there:
         found = [n for n, ok in (("cpu", True), ("cuda", cuda), ("mps", mps)) if ok]
@@ -29,13 +29,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The weight type of that name; ``auto`` is bf16 on cuda and fp32 elsewhere.
+    """The weight type of that name; ``auto`` is bf16 on cuda that has it, and fp32 elsewhere.
 
     Raises:
         ConfigError: The name is unknown.
     """
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        # Cards before Ampere only emulate bf16, slowly.
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
     if name not in DTYPES:
         raise ConfigError(f"dtype is {name!r}; allowed: auto, {', '.join(DTYPES)}.")
     return DTYPES[name]

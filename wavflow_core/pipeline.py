@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,18 +29,15 @@ from .sampler import Callback, draw_noise, guide, sample
 logger = logging.getLogger(__name__)
 
 DEFAULT_LOUDNESS = -23.0
-MAX_SEED = 2**63 - 1
-# Variations sampled at once on an accelerator; more are made one group after the other, so that
-# memory is bounded. A CPU gains nothing from groups, and alone a seed gives the same bits always.
-GROUP = 4
+SEEDS = 2**64
 # A video this much longer than the window is cut to it with a warning rather than in silence.
 CUT_TOLERANCE = 0.5
 
 # Called with (stage, done, total); it may raise to cancel.
-Progress = Callable[[str, int, int], None]
+StageProgress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoadedModel:
     """A model ready to run, from :func:`load_model`."""
 
@@ -115,8 +113,7 @@ class Request:
     def __post_init__(self) -> None:
         if not 1 <= self.count <= 1000:
             raise ConfigError(f"count is {self.count!r}; allowed: 1 to 1000.")
-        if not 0 <= self.seed <= MAX_SEED - self.count:
-            raise ConfigError(f"seed is {self.seed!r}; allowed: 0 to 2^63 - 1 - count.")
+        check_seed(self.seed)
         if self.loudness is not None and not -70 <= self.loudness <= 0:
             raise ConfigError(f"loudness is {self.loudness!r}; allowed: -70 to 0 LUFS, or none.")
         if self.duration is not None:
@@ -130,10 +127,40 @@ def generate(
     encoders: Encoders | None = None,
     features: Features | None = None,
     sampler: SamplerConfig | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     callback: Callback | None = None,
 ) -> list[AudioClip]:
-    """Make sound for a video, a prompt or both.
+    """Make sound for a video, a prompt or both; all variations at once.
+
+    Arguments and errors are those of :func:`variations`.
+
+    Returns:
+        One mono clip for each variation, exactly as long as asked.
+    """
+    return list(
+        variations(
+            model,
+            request,
+            encoders=encoders,
+            features=features,
+            sampler=sampler,
+            progress=progress,
+            callback=callback,
+        )
+    )
+
+
+def variations(
+    model: LoadedModel,
+    request: Request,
+    *,
+    encoders: Encoders | None = None,
+    features: Features | None = None,
+    sampler: SamplerConfig | None = None,
+    progress: StageProgress | None = None,
+    callback: Callback | None = None,
+) -> Iterator[AudioClip]:
+    """Make sound for a video, a prompt or both, one variation after the other.
 
     Args:
         model: From :func:`load_model`.
@@ -146,32 +173,33 @@ def generate(
         callback: Called after each sampling step with ``(step, total, t, clean estimate)``, the
             estimate being tokens ``(B, N, P)``.
 
-    Returns:
-        One mono clip for each variation, exactly as long as asked.
+    Yields:
+        Mono clips, exactly as long as asked.
 
     Raises:
-        WavFlowError: Something given cannot be used; the message says what and why.
+        WavFlowError: Something given cannot be used, or the memory does not suffice; the message
+            says what and why.
     """
-    if features is None:
-        used = encoders or Encoders(model.config, device=model.device, dtype=model.dtype)
-        features = encode(model.config, request, used, progress=progress)
-        del used
-        gc.collect()
-    elif request.duration not in (None, features.duration):
-        raise ConfigError(
-            f"duration is {request.duration:g}, but the features were extracted for "
-            f"{features.duration:g} s; leave it out, or extract them again."
-        )
-    clips = synthesize(
-        model,
-        features,
-        sampler=sampler or SamplerConfig(),
-        seed=request.seed,
-        count=request.count,
-        progress=progress,
-        callback=callback,
-    )
-    return [finish(clip, loudness=request.loudness) for clip in clips]
+    sampler = sampler or SamplerConfig()
+    with _memory_errors(model.device):
+        if features is None:
+            used = encoders or Encoders(model.config, device=model.device, dtype=model.dtype)
+            features = encode(model.config, request, used, progress=progress)
+            del used
+            gc.collect()
+        features = _for_duration(features, request.duration)
+        if features.negative_text is not None and sampler.cfg <= 1:
+            logger.warning("The negative prompt does nothing at cfg 1 or below.")
+        for clip in synthesize(
+            model,
+            features,
+            sampler=sampler,
+            seed=request.seed,
+            count=request.count,
+            progress=progress,
+            callback=callback,
+        ):
+            yield finish(clip, loudness=request.loudness)
 
 
 def encode(
@@ -179,7 +207,7 @@ def encode(
     request: Request,
     encoders: Encoders,
     *,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Features:
     """Turn a request's video and prompts into features."""
     if request.video is None and not request.prompt.strip():
@@ -187,7 +215,13 @@ def encode(
     video = None
     if request.video is not None:
         video = open_video(request.video, start=request.start, duration=request.duration)
+    elif request.start:
+        logger.warning("The start does nothing where there is no video.")
     duration = choose_duration(config, request, video)
+    if video is not None:
+        # How many frames are read follows from the duration alone; the shortest sounds need some
+        # from after their end, to fill a segment.
+        video = replace(video, duration=None)
     return encoders.extract(
         video,
         duration=duration,
@@ -195,6 +229,42 @@ def encode(
         negative_prompt=request.negative_prompt,
         progress=progress and (lambda done, total: progress("encode", done, total)),
     )
+
+
+def check_seed(seed: int) -> None:
+    """Seeds are what a torch.Generator takes.
+
+    Raises:
+        ConfigError: It is negative or does not fit into 64 bits.
+    """
+    if not 0 <= seed < SEEDS:
+        raise ConfigError(f"seed is {seed!r}; allowed: 0 to 2^64 - 1.")
+
+
+def _for_duration(features: Features, duration: float | None) -> Features:
+    """Features for the duration asked for; text alone fits any."""
+    if duration in (None, features.duration):
+        return features
+    if features.clip is None and features.sync is None:
+        return replace(features, duration=duration)
+    raise ConfigError(
+        f"duration is {duration:g}, but the features were extracted for {features.duration:g} s; "
+        "leave it out, or extract them again."
+    )
+
+
+@contextlib.contextmanager
+def _memory_errors(device: torch.device) -> Iterator[None]:
+    """Say what to do where the memory does not suffice."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        raise WavFlowError(
+            f"The memory of {device} does not suffice; ask for a shorter duration, dtype bf16, or "
+            "another device."
+        ) from error
 
 
 def finish(clip: AudioClip, *, loudness: float | None = DEFAULT_LOUDNESS) -> AudioClip:
@@ -227,10 +297,11 @@ def synthesize(
     sampler: SamplerConfig,
     seed: int = 0,
     count: int = 1,
-    progress: Progress | None = None,
+    group: int = 1,
+    progress: StageProgress | None = None,
     callback: Callback | None = None,
 ) -> Iterator[AudioClip]:
-    """Sample variations of a sound from features, a few at a time, at the model's own level.
+    """Sample variations of a sound from features, at the model's own level.
 
     Args:
         model: The network.
@@ -238,6 +309,8 @@ def synthesize(
         sampler: Solver, steps and guidance.
         seed: Of the first variation; the next ones count up.
         count: Number of variations.
+        group: Variations sampled in one batch. Alone, a seed gives the same bits whatever is made
+            beside it; in a group, which an accelerator does faster, only nearly.
         progress: Called with ``("sample", done, total)``.
         callback: Called after each step of a group, see :data:`~.sampler.Callback`.
 
@@ -250,17 +323,16 @@ def synthesize(
     """
     check_encoders(features, model.config)
     lengths = model.config.lengths(features.duration)
-    conditions = build_conditions(
-        model.model, features, lengths, device=model.device, dtype=model.dtype
-    )
-    # The adaptive solver chooses its steps by its whole batch: alone, a seed's result is its own.
-    size = 1 if model.device.type == "cpu" or sampler.solver == "adaptive" else GROUP
-    for first in range(0, count, size):
-        seeds = range(seed + first, seed + min(first + size, count))
+    with torch.no_grad():
+        conditions = build_conditions(
+            model.model, features, lengths, device=model.device, dtype=model.dtype
+        )
+    for first in range(0, count, group):
+        seeds = [(seed + i) % SEEDS for i in range(first, min(first + group, count))]
 
         def report(step: int, total: int, t: float, clean: Tensor, made: int = first) -> None:
             if progress is not None:
-                done = made * total + step * min(size, count - made)
+                done = made * total + step * min(group, count - made)
                 progress("sample", done, count * total)
             if callback is not None:
                 callback(step, total, t, clean)

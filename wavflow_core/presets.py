@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .config import AudioConfig, EncoderConfig, FlowConfig, ModelConfig, WavFlowConfig
+from .config import AudioConfig, EncoderConfig, ModelConfig, WavFlowConfig
 from .errors import ConfigError
 
 MEDIUM = ModelConfig(depth=12, fused_depth=8)
@@ -40,7 +40,6 @@ PRESETS: dict[str, WavFlowConfig] = {
             fused_depth=1,
             num_heads=2,
         ),
-        flow=FlowConfig(),
         clip=TINY_CLIP,
         sync=TINY_SYNC,
     ),

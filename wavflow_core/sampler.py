@@ -77,7 +77,7 @@ def time_steps(steps: int, *, shift: float = 1.0, min_sigma: float = 0.0) -> lis
     return [flow_.shift_time((1 - min_sigma) * i / steps, shift) for i in range(steps + 1)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Evaluation:
     """The network asked once: state, time and its output, which is clean data or a velocity."""
 
@@ -171,7 +171,7 @@ def sample(
         sampler: Solver, steps, tolerances and an optional other shift.
         callback: Called after every step with ``(step, total, t, clean estimate)``; what it
             raises ends the sampling at once. For ``adaptive``, step and total count hundredths
-            of t.
+            of t, and a count may come several times.
 
     Returns:
         Clean tokens ``(B, N, P)``.
@@ -243,7 +243,7 @@ def _sample_adaptive(
     """Dormand-Prince in t itself, so that a time shift cannot change the result."""
     last = 1 - flow.min_sigma
     end = min(last, ADAPTIVE_END) if flow.prediction == "x" else last
-    t, width, reported = 0.0, 0.05, 0
+    t, width = 0.0, 0.05
     now = evaluate(x, t)
     for _ in range(MAX_EVALUATIONS // len(_STAGES)):
         width = min(width, end - t)
@@ -252,10 +252,9 @@ def _sample_adaptive(
             raise WavFlowError(_not_finite())
         if error <= 1:
             t, now = ahead.t, ahead
+        if callback is not None:  # after rejected steps too, so that it can cancel at once
             done = min(int(ADAPTIVE_TOTAL * t / last), ADAPTIVE_TOTAL - 1)
-            if callback is not None and done > reported:
-                reported = done
-                callback(done, ADAPTIVE_TOTAL, t, now.clean)
+            callback(done, ADAPTIVE_TOTAL, t, now.clean)
         if t >= end:
             break
         width *= min(10.0, max(0.2, 0.9 * max(error, 1e-10) ** -0.2))

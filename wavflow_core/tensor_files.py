@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import CheckpointError
-from .media.files import atomic_path
+from .media.files import atomic_path, is_file
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 # What a stored name becomes in the result; None leaves the tensor out, unread.
@@ -26,13 +26,13 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     """The path, if it is a file of a suffix that can hold tensors.
 
     Raises:
-        CheckpointError: There is no such file, it is a folder or has another suffix.
+        CheckpointError: There is no such file, or it has another suffix.
     """
     path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"There is no file {str(path)!r}; check the path.")
     allowed = (".safetensors", *PICKLE_SUFFIXES)
-    if not path.is_file() or path.suffix.lower() not in allowed:
+    if not is_file(path):
+        raise CheckpointError(f"There is no file {str(path)!r}; check the path.")
+    if path.suffix.lower() not in allowed:
         raise CheckpointError(
             f"{str(path)!r} is not a weights file; give a file ending in {', '.join(allowed)}."
         )
@@ -107,14 +107,14 @@ def read_pickle(path: Path) -> Mapping[str, object]:
             f"{str(path)!r} is not read: it is damaged, or holds more than tensors and plain values"
             " and could run code. Export it again as plain tensors or as safetensors."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # damaged bytes break an unpickler in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{str(path)!r} is not a file of tensors ({reason}); fetch or export it again."
         ) from error
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise CheckpointError(
-            f"{str(path)!r} holds a {type(content).__name__}; expected named tensors."
+            f"{str(path)!r} holds a {type(content).__name__} without names; expected named tensors."
         )
     return content
 
@@ -128,7 +128,12 @@ def write_safetensors(
         MediaError: The folder is missing or cannot be written.
         CheckpointError: The disk is full or fails.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain, seen = {}, set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        storage = value.untyped_storage().data_ptr()
+        plain[name] = value.clone() if storage in seen else value  # the format shares no memory
+        seen.add(storage)
     with atomic_path(path) as temporary:
         try:
             save_file(plain, temporary, metadata=dict(metadata))

@@ -46,6 +46,8 @@ def test_the_id_column_may_be_absent_and_a_byte_order_mark_present(table):
         ("clip.mp4,x,0,0,a\n", "neither a video nor a caption"),
         ("clip.mp4,x,1,1,../../escape\n", "cannot be a file name"),
         ("clip.mp4,x,1,1,.hidden\n", "cannot be a file name"),
+        (f"clip.mp4,x,1,1,{chr(0x5B57) * 100}\n", "cannot be a file name"),
+        (f"{'n' * 300}.mp4,x,1,1,a\n", "line 2: there is no video"),
         ("clip.mp4\n", "must be 0 or 1"),
     ],
 )
@@ -88,8 +90,9 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path):
 
 
 def test_a_folder_gives_its_videos_in_order(tmp_path):
-    for name in ("b.MP4", "a.mkv", "notes.txt"):
+    for name in ("b.MP4", "a.mkv", "notes.txt", "._a.mkv"):
         (tmp_path / name).touch()
+    (tmp_path / "folder.mp4").mkdir()
     jobs = read_folder(tmp_path, prompt="wind")
     assert [(job.name, job.prompt) for job in jobs] == [("a", "wind"), ("b", "wind")]
 
@@ -125,12 +128,43 @@ def test_jobs_go_on_after_a_failure_and_skip_what_is_there(tmp_path):
         Job(name="c"),
     ]
     outputs = lambda job: [tmp_path / f"{job.name}.wav"]  # noqa: E731
-    *_, last = run_jobs(jobs, outputs=outputs, make=make)
+    last = run_jobs(jobs, outputs=outputs, make=make)
     assert seen == ["bad", "c"]
     assert last == Summary(
         made=1,
         skipped=1,
         failures=(Failure(name="bad", reason="broken"), Failure(name="row", reason="no video")),
     )
-    *_, last = run_jobs(jobs[2:3], outputs=outputs, make=make, overwrite=True)
+    assert run_jobs(jobs[2:3], outputs=outputs, make=make, overwrite=True).made == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_video_of_the_batch_is_never_written_over(tmp_path, overwrite):
+    videos = [tmp_path / name for name in ("a.mp4", "b.mp4")]
+    for video in videos:
+        video.write_bytes(b"precious")
+    # The second job's output is the first one's video, by another way to it.
+    names = {"a": tmp_path / "a.mp4", "x": tmp_path / "." / "sub" / ".." / "a.mp4"}
+    (tmp_path / "sub").mkdir()
+    jobs = [Job(name="a", video=videos[0]), Job(name="x", video=videos[1])]
+    last = run_jobs(
+        jobs,
+        outputs=lambda job: [names[job.name]],
+        make=lambda job: names[job.name].write_bytes(b"new"),
+        overwrite=overwrite,
+    )
+    assert (last.made, last.skipped) == (0, 0)
+    assert all("over a video of the batch" in failure.reason for failure in last.failures)
+    assert [video.read_bytes() for video in videos] == [b"precious"] * 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), OSError(28, "disk full")])
+def test_a_job_that_breaks_otherwise_does_not_stop_the_batch(tmp_path, error):
+    def make(job):
+        if job.name == "bad":
+            raise error
+
+    jobs = [Job(name="bad"), Job(name="good")]
+    last = run_jobs(jobs, outputs=lambda job: [tmp_path / job.name], make=make)
     assert last.made == 1
+    assert [failure.name for failure in last.failures] == ["bad"]

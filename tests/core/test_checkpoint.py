@@ -60,11 +60,12 @@ def test_a_full_training_checkpoint_gives_the_outputs_of_the_reference(weights, 
     assert checkpoint.config.model.fused_depth == 1
 
 
-def test_an_average_alone_gives_the_outputs_of_the_reference():
+def test_an_average_alone_gives_the_outputs_of_the_reference_and_a_warning(caplog):
     checkpoint = read_checkpoint(golden.path_of(EMA), sample_rate=44100)
     assert close(predict(checkpoint), "ema")
     assert checkpoint.config.audio.sample_rate == 44100
     assert checkpoint.provenance.weights == "ema"
+    assert "mostly noise" in caplog.text
 
 
 def test_a_plain_state_dictionary_gives_the_outputs_of_the_reference(tmp_path):
@@ -163,9 +164,41 @@ def test_a_pickle_that_would_run_code_is_not_read(tmp_path):
         if save:
             save({"model": Evil()}, path)
         else:
-            path.write_bytes(pickle.dumps({"model": Evil()}))
+            path.write_bytes(pickle.dumps({"model": Evil()}, protocol=2))
         with pytest.raises(CheckpointError, match="could run code"):
             read_checkpoint(path, sample_rate=16000)
+
+
+def test_weights_that_share_memory_are_written_once_each(tmp_path, small):
+    tensors = dict(small.tensors)
+    names = [name for name, x in tensors.items() if x.shape == (16,)][:2]
+    tensors[names[1]] = tensors[names[0]]
+    write_checkpoint(Checkpoint(config=small.config, tensors=tensors), tmp_path / "m.safetensors")
+    back = read_checkpoint(tmp_path / "m.safetensors").tensors
+    assert torch.equal(back[names[0]], back[names[1]])
+
+
+@pytest.mark.parametrize("content", [b".", b"]q.", b"\x80\x02.", b"PK\x03\x04"])
+def test_bytes_that_break_an_unpickler_are_refused_all_the_same(tmp_path, content):
+    (tmp_path / "bad.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"bad\.pth"):
+        read_checkpoint(tmp_path / "bad.pth", sample_rate=16000)
+
+
+def test_tensors_without_names_are_refused(tmp_path):
+    torch.save({0: torch.zeros(2)}, tmp_path / "numbers.pth")
+    with pytest.raises(CheckpointError, match="without names"):
+        read_checkpoint(tmp_path / "numbers.pth", sample_rate=16000)
+
+
+def test_one_average_is_not_given_for_the_other(tmp_path, small):
+    provenance = Provenance(step=9, weights="ema", ema_decay=0.9999)
+    averaged = Checkpoint(config=small.config, tensors=small.tensors, provenance=provenance)
+    path = tmp_path / "ema.safetensors"
+    write_checkpoint(averaged, path)
+    assert read_checkpoint(path, weights="ema").provenance == provenance
+    with pytest.raises(CheckpointError, match="decay 0.9999.*'ema2' were asked for"):
+        read_checkpoint(path, weights="ema2")
 
 
 def write_text(path):
@@ -245,10 +278,14 @@ def test_arguments_that_contradict_the_file_are_refused(tmp_path, small, argumen
 
 
 def test_missing_files_folders_and_other_suffixes_are_refused(tmp_path, small):
+    (tmp_path / "folder.txt").touch()
+    for path in (tmp_path, tmp_path / ("n" * 300 + ".pth")):
+        with pytest.raises(CheckpointError, match="no file"):
+            read_checkpoint(path)
     with pytest.raises(CheckpointError, match="no file"):
         read_checkpoint(tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError, match="not a weights file"):
-        read_checkpoint(tmp_path)
+        read_checkpoint(tmp_path / "folder.txt")
     with pytest.raises(CheckpointError, match=r"must end in \.safetensors"):
         write_checkpoint(small, tmp_path / "model.pth")
 

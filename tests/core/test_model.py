@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import golden, recipe
+from support.casting import Casting
 from support.tiny import inputs, model_config
 
 from wavflow_core.config import ModelConfig
@@ -114,6 +115,19 @@ def test_the_free_operations_namespace_builds_every_weighted_layer():
 
 
 @torch.no_grad()
+def test_weights_of_another_type_are_cast_when_the_layers_cast(reference):
+    _, metadata, _ = reference
+    config = model_config(metadata)
+    stored = recipe.fill(WavFlow(config, ops=Casting, dtype=torch.bfloat16))
+    same = WavFlow(config)
+    same.load_state_dict(stored.state_dict())
+    x_0, t = recipe.tensor("in.x0", (2, 50, 20)), torch.full((2,), 0.37)
+    outputs = [m(x_0, t, m.prepare_conditions(*inputs(), 50)) for m in (stored, same)]
+    assert outputs[0].dtype == torch.float32
+    assert torch.equal(*outputs)
+
+
+@torch.no_grad()
 def test_bfloat16_weights_give_nearly_the_fp32_prediction(reference):
     tensors, metadata, _ = reference
     model = recipe.fill(WavFlow(model_config(metadata), dtype=torch.bfloat16))
@@ -147,6 +161,10 @@ def test_features_of_the_wrong_width_are_refused_by_name(reference):
         model.prepare_conditions(clip[..., :-1], sync, text, 50)
     with pytest.raises(FeatureError, match="sync features .* a multiple of 8"):
         model.prepare_conditions(clip, sync[:, :-1], text, 50)
+    with pytest.raises(FeatureError, match="text features .* 7, 28"):
+        model.prepare_conditions(clip, sync, torch.cat((text, text), 1), 50)
+    with pytest.raises(FeatureError, match="clip features .* a multiple of 1"):
+        model.prepare_conditions(clip[0], sync, text, 50)
 
 
 def test_a_state_of_another_length_than_prepared_is_refused(reference):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from support import golden, recipe
+from support.casting import Casting
 from torch import nn
 
 from wavflow_core.errors import ConfigError, FeatureError
@@ -107,27 +108,6 @@ def test_it_computes_in_the_type_it_is_given(dtype):
     torch.testing.assert_close(
         features.float(), tiny()(segments(1)), atol=tolerance, rtol=tolerance
     )
-
-
-class CastingLinear(nn.Linear):
-    def forward(self, x):
-        bias = None if self.bias is None else self.bias.to(x)
-        return nn.functional.linear(x, self.weight.to(x), bias)
-
-
-class CastingConv3d(nn.Conv3d):
-    def forward(self, x):
-        return nn.functional.conv3d(x, self.weight.to(x), self.bias.to(x), self.stride)
-
-
-class CastingLayerNorm(nn.LayerNorm):
-    def forward(self, x):
-        weight, bias = self.weight.to(x), self.bias.to(x)
-        return nn.functional.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
-
-
-class Casting:
-    Linear, Conv3d, LayerNorm = CastingLinear, CastingConv3d, CastingLayerNorm
 
 
 @torch.no_grad()

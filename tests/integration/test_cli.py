@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from safetensors.torch import save_file
 from support import golden
 from support.media import make_video
 
-from wavflow_core import commands
+from wavflow_core import pipeline
 from wavflow_core.checkpoint import read_checkpoint
+from wavflow_core.features import load_features
 from wavflow_core.media.audio import read_audio
+from wavflow_core.outputs import default_output
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,8 @@ def test_a_video_that_cannot_be_read_is_one_line(wavflow, tmp_path, make, messag
         ({"count": 0}, "count is 0"),
         ({"loudness": 5}, "loudness is 5"),
         ({"noise-shift": 0}, "noise_shift is 0"),
+        ({"device": "cpu:"}, "device is 'cpu:'"),
+        ({"device": "cuda:"}, "device is 'cuda:'"),
         ({"device": "tpu"}, "device is 'tpu'; on this machine there is: cpu"),
         ({"device": "cuda:99"}, "device is 'cuda:99'"),
         ({"weights": "ema"}, "holds 'live' weights"),
@@ -210,6 +215,7 @@ def test_a_missing_encoder_says_how_to_get_it(wavflow, tmp_path, monkeypatch):
         ("file.txt/out.wav", "does not exist or cannot be written"),
         ("out.xyz", "its suffix must be one of"),
         ("out", "its suffix must be one of"),
+        ("n" * 300 + ".wav", "its name is too long"),
         ("there.wav", "exists; choose another --output"),
         ("clip.webm", "cannot hold h264 video; choose one of .mp4"),
     ],
@@ -232,7 +238,7 @@ def test_an_output_that_cannot_be_written_is_found_before_any_work(
 def test_a_video_file_cannot_be_made_from_text_alone(wavflow, tmp_path):
     code, errors = wavflow("generate", prompt="x", output=tmp_path / "out.mp4")
     assert code == 2
-    assert "there is no --video" in one_line(errors)
+    assert "there is no video to put the sound to" in one_line(errors)
 
 
 def test_nothing_to_make_a_sound_for_is_an_error(wavflow, tmp_path):
@@ -250,6 +256,50 @@ def test_overwrite_replaces_a_file(wavflow, tmp_path):
     assert read_audio(output).duration == 1.0
 
 
+def test_the_video_itself_is_never_the_output(wavflow, tmp_path, video):
+    source = tmp_path / "clip.mp4"
+    source.write_bytes(video.read_bytes())
+    code, errors = wavflow("generate", "--overwrite", video=source, output=source)
+    assert code == 2
+    assert "is the video itself" in one_line(errors)
+    assert source.read_bytes() == video.read_bytes()
+
+
+def test_a_folder_as_output_is_called_one(wavflow, tmp_path):
+    (tmp_path / "there.wav").mkdir()
+    for name, count in (("there.wav", 1), (".", 2)):
+        arguments = {"prompt": "x", "count": count, "output": tmp_path / name}
+        code, errors = wavflow("generate", "--overwrite", **arguments)
+        assert code == 2
+        assert "is a folder" in one_line(errors) or "suffix" in one_line(errors)
+
+
+def test_variations_that_are_finished_stay_after_an_interrupt(wavflow, tmp_path, monkeypatch):
+    made = []
+
+    def finish(clip, **kwargs):
+        made.append(clip)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return clip
+
+    monkeypatch.setattr(pipeline, "finish", finish)
+    arguments = {"prompt": "x", "duration": 0.5, "count": 5, "output": tmp_path / "v.wav"}
+    code, errors = wavflow("generate", **arguments)
+    assert code == 130
+    assert "what was finished stays" in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v_0.wav", "v_1.wav"]
+
+
+def test_settings_that_do_nothing_are_said_so(wavflow, tmp_path):
+    arguments = {"prompt": "x", "duration": 0.5, "start": 3, "cfg": 1, "output": tmp_path / "o.wav"}
+    arguments["negative-prompt"] = "speech"
+    code, errors = wavflow("generate", **arguments)
+    assert code == 0
+    assert "start does nothing" in errors
+    assert "negative prompt does nothing" in errors
+
+
 def test_a_csv_makes_the_good_rows_and_counts_the_bad_ones(wavflow, tmp_path, video):
     table, folder = tmp_path / "rows.csv", tmp_path / "out"
     table.write_text(
@@ -262,7 +312,7 @@ def test_a_csv_makes_the_good_rows_and_counts_the_bad_ones(wavflow, tmp_path, vi
     assert code == 1
     assert sorted(p.name for p in folder.iterdir()) == ["good.wav", "text.wav"]
     assert "2 of 3 made, 0 were there already, 1 failed" in errors
-    assert "lost: row 1: there is no video" in errors
+    assert "lost: line 3: there is no video" in errors
     assert "Traceback" not in errors
 
     stamp = (folder / "good.wav").stat().st_mtime_ns
@@ -327,6 +377,37 @@ def test_init_refuses_an_unknown_preset_and_lists_the_known(wavflow, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_init_without_its_encoders_warns_and_refuses_an_odd_seed(wavflow, tmp_path):
+    code, errors = wavflow("init", preset="tiny", output=tmp_path / "x.safetensors")
+    assert code == 0
+    assert "empty caption stay zero" in errors
+    code, errors = wavflow("init", preset="tiny", seed=2**64, output=tmp_path / "y.safetensors")
+    assert code == 2
+    assert "seed is" in one_line(errors)
+
+
+def test_features_for_a_checkpoint_have_its_window_and_its_encoders(
+    wavflow, models, tmp_path, video
+):
+    checkpoint, output = tmp_path / "small.safetensors", tmp_path / "f.safetensors"
+    clip = models / "clip_tiny.safetensors"
+    assert wavflow("init", preset="small_16k", clip=clip, output=checkpoint)[0] == 0
+    arguments = {"prompt": "x", "checkpoint": checkpoint, "output": output}
+    assert wavflow("features", clip=clip, **arguments)[0] == 0
+    assert load_features(output).duration == 4.0
+    output.unlink()
+    other = tmp_path / "other.safetensors"
+    assert wavflow("init", preset="clip_tiny", seed=1, output=other)[0] == 0
+    assert wavflow("features", clip=other, **arguments)[0] == 2
+    assert not output.exists()
+
+
+def test_a_reader_that_stops_reading_is_no_error(models):
+    command = f"{sys.executable} -m wavflow_core info {models / 'model.safetensors'} | true"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+
+
 def test_init_follows_its_seed(wavflow, tmp_path):
     paths = [tmp_path / f"{name}.safetensors" for name in "abc"]
     for path, seed in zip(paths, (1, 1, 2), strict=True):
@@ -369,10 +450,10 @@ def test_download_lists_what_there_is_and_refuses_what_there_is_not(wavflow, cap
 
 
 def test_the_default_output_is_named_after_the_video():
-    from pathlib import Path
-
-    assert commands.default_output(Path("/a/b.mov")) == Path("b_wavflow.mp4")
-    assert commands.default_output(None) == Path("wavflow.wav")
+    assert default_output(Path("/a/b.mov")) == Path("b_wavflow.mov")
+    assert default_output(Path("b.WEBM")) == Path("b_wavflow.WEBM")
+    assert default_output(Path("b.avi")) == Path("b_wavflow.mkv")
+    assert default_output(None) == Path("wavflow.wav")
 
 
 def test_the_module_runs_as_a_program_with_its_exit_code(tmp_path):

@@ -10,7 +10,9 @@ from support import golden
 from support.media import make_video
 
 import wavflow_core
+from wavflow_core import encoding, pipeline
 from wavflow_core.config import SOLVERS
+from wavflow_core.features import Features
 from wavflow_core.media.audio import measure_loudness, read_audio
 
 CLIPS = ("animal_frog", "music_drum", "natural_forest", "sport_skateboard")
@@ -92,6 +94,71 @@ def test_variations_are_those_of_single_calls_with_their_seeds(models, solver):
         assert torch.equal(waveform, alone)
 
 
+def test_variations_in_a_group_are_nearly_those_alone(models):
+    model = wavflow_core.load_model(models / "model.safetensors", device="cpu")
+    encoders = wavflow_core.Encoders(model.config, clip=models / "clip_tiny.safetensors")
+    features = encoders.extract(None, duration=1.0, prompt="rain")
+    sampler = wavflow_core.SamplerConfig(steps=5)
+
+    def make(group):
+        clips = pipeline.synthesize(model, features, sampler=sampler, seed=5, count=5, group=group)
+        return torch.cat([clip.waveform for clip in clips])
+
+    alone, grouped = make(1), make(4)
+    assert (alone - grouped).abs().max() <= 1e-4 * alone.abs().max()
+
+
+def test_the_largest_seed_counts_on_from_zero(models):
+    model = wavflow_core.load_model(models / "model.safetensors", device="cpu")
+    features = wavflow_core.Encoders(model.config, clip=models / "clip_tiny.safetensors").extract(
+        None, duration=0.5, prompt="rain"
+    )
+    sampler = wavflow_core.SamplerConfig(steps=1)
+
+    def make(seed, count):
+        request = wavflow_core.Request(seed=seed, count=count)
+        return wavflow_core.generate(model, request, features=features, sampler=sampler)
+
+    assert torch.equal(make(2**64 - 1, 2)[1].waveform, make(0, 1)[0].waveform)
+
+
+def test_features_of_text_alone_fit_any_duration(wavflow, models, tmp_path):
+    features, output = tmp_path / "f.safetensors", tmp_path / "out.wav"
+    clip = models / "clip_tiny.safetensors"
+    assert wavflow("features", prompt="rain", clip=clip, output=features)[0] == 0
+    assert wavflow("generate", features=features, duration=1.5, output=output)[0] == 0
+    assert read_audio(output).duration == 1.5
+
+
+def test_the_shortest_sounds_read_the_frames_after_their_end(models, short_video, caplog):
+    model = wavflow_core.load_model(models / "model.safetensors", device="cpu")
+    encoders = wavflow_core.Encoders(
+        model.config,
+        clip=models / "clip_tiny.safetensors",
+        synchformer=models / "synchformer_tiny.safetensors",
+    )
+
+    def extract(duration):
+        request = wavflow_core.Request(video=short_video, duration=duration)
+        return pipeline.encode(model.config, request, encoders)
+
+    short, longer = extract(0.3), extract(0.64)
+    assert torch.equal(short.sync, longer.sync)
+    assert "held" not in caplog.text
+
+
+def test_memory_that_does_not_suffice_says_what_to_do(models, monkeypatch):
+    model = wavflow_core.load_model(models / "model.safetensors", device="cpu")
+    features = Features(text=torch.randn(77, 64), duration=0.5)
+
+    def fail(*arguments, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+
+    monkeypatch.setattr(pipeline, "build_conditions", fail)
+    with pytest.raises(wavflow_core.WavFlowError, match="memory of cpu does not suffice"):
+        wavflow_core.generate(model, wavflow_core.Request(), features=features)
+
+
 def test_text_alone_needs_no_video_and_lasts_the_window(wavflow, tmp_path):
     output = tmp_path / "text.flac"
     assert wavflow("generate", prompt="a dog barks", output=output)[0] == 0
@@ -159,8 +226,6 @@ def test_saved_features_give_the_sound_of_the_video_itself(wavflow, models, tmp_
 
 
 def test_only_the_towers_that_a_request_needs_are_loaded(models, short_video, monkeypatch):
-    from wavflow_core import encoding, pipeline
-
     model = wavflow_core.load_model(models / "model.safetensors", device="cpu")
     seen = []
 
@@ -249,7 +314,7 @@ def test_a_long_video_is_cut_to_the_window_with_a_warning(wavflow, tmp_path):
 def test_a_checkpoint_of_the_published_system_makes_sound(tmp_path):
     path = golden.path_of("reference_ema_epoch_3.pth")
     model = wavflow_core.load_model(path, sample_rate=44100, device="cpu")
-    features = wavflow_core.pipeline.Features(text=torch.randn(5, 14), duration=0.25)
+    features = Features(text=torch.randn(5, 14), duration=0.25)
     sampler = wavflow_core.SamplerConfig(steps=2)
     request = wavflow_core.Request()
     [clip] = wavflow_core.generate(model, request, features=features, sampler=sampler)

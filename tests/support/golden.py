@@ -1,6 +1,7 @@
 """Where the goldens and the real clips are."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ def path_of(name: str) -> Path:
     for folder in (DATA, SHARED / "golden", SHARED / "media"):
         if (folder / name).exists():
             return folder / name
-    pytest.skip(f"{name} is neither in tests/data nor in ../shared")
+    message = f"{name} is neither in tests/data nor in ../shared"
+    if os.environ.get("WAVFLOW_REQUIRE_GOLDENS"):
+        pytest.fail(f"{message}, and WAVFLOW_REQUIRE_GOLDENS is set")
+    pytest.skip(message)
 
 
 def load(name: str):

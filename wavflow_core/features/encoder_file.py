@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
@@ -70,7 +71,8 @@ class EncoderFile:
             )
             return {name: values.pop(name).to(device) for name in wanted}
         result = {}
-        for chunk in self._chunks(wanted):
+        mapped = zipfile.is_zipfile(self.path)  # files of torch before 1.6 are read whole each time
+        for chunk in self._chunks(wanted) if mapped else [wanted]:
             content = self._unpickle()
             result.update({name: convert(content[name], dtype).to(device) for name in chunk})
         return result

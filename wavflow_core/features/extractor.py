@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..config import CLIP_FPS, SEGMENT_FRAMES, SEGMENT_HOP, SYNC_FPS, frame_counts
+from ..config import CLIP_FPS, SEGMENT_FRAMES, SEGMENT_HOP, SYNC_FPS, frame_counts, num_segments
 from ..errors import FeatureError
 from ..media.video import FrameRequest, VideoClip, stream_frames
 from .clip import ClipEncoder
@@ -44,7 +44,7 @@ def frame_requests(
         requests.append(FrameRequest(fps=CLIP_FPS, limit=clip_frames, transform=to_clip))
     if synchformer is not None:
         to_sync = partial(sync_frame, size=synchformer.size.image_size)
-        read = sync_frames - (sync_frames - SEGMENT_FRAMES) % SEGMENT_HOP
+        read = SEGMENT_FRAMES + (num_segments(sync_frames) - 1) * SEGMENT_HOP
         requests.append(FrameRequest(fps=SYNC_FPS, limit=read, transform=to_sync))
     return requests
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +19,7 @@ from torch import Tensor, nn
 
 from ..config import SEGMENT_FRAMES, SEGMENT_TOKENS, EncoderConfig
 from ..errors import ConfigError, FeatureError
-
-# A module such as torch.nn, or a class with the same attributes.
-Ops = ModuleType | type
+from ..model.layers import LayerFactory, Ops
 
 TUBELET = SEGMENT_FRAMES // SEGMENT_TOKENS
 EPS = 1e-6
@@ -84,25 +81,8 @@ class SynchformerConfig:
         )
 
 
-class _Layers:
-    """Builds layers of one operations namespace, weight type and device."""
-
-    def __init__(
-        self, ops: Ops, dtype: torch.dtype | None, device: torch.device | str | None
-    ) -> None:
-        self.ops, self.dtype, self.device = ops, dtype, device
-
-    def linear(self, inputs: int, outputs: int) -> nn.Module:
-        return self.ops.Linear(inputs, outputs, dtype=self.dtype, device=self.device)
-
-    def norm(self, width: int) -> nn.Module:
-        return self.ops.LayerNorm(width, eps=EPS, dtype=self.dtype, device=self.device)
-
-    def conv3d(self, outputs: int, kernel: tuple[int, int, int]) -> nn.Module:
-        return self.ops.Conv3d(3, outputs, kernel, kernel, dtype=self.dtype, device=self.device)
-
-    def parameter(self, *shape: int) -> nn.Parameter:
-        return nn.Parameter(torch.zeros(*shape, dtype=self.dtype, device=self.device))
+def _norm(width: int, make: LayerFactory) -> nn.Module:
+    return make.layer_norm(width, eps=EPS)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -116,10 +96,10 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class _PatchEmbed(nn.Module):
     """Patches of two frames by ``patch_size`` squared: ``(S, 3, T, H, W)`` to ``(S, N, D)``."""
 
-    def __init__(self, config: SynchformerConfig, make: _Layers) -> None:
+    def __init__(self, config: SynchformerConfig, make: LayerFactory) -> None:
         super().__init__()
         kernel = (TUBELET, config.patch_size, config.patch_size)
-        self.proj = make.conv3d(config.hidden_dim, kernel)
+        self.proj = make.patches(3, config.hidden_dim, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(x).flatten(2).transpose(1, 2)
@@ -131,7 +111,7 @@ class _DividedAttention(nn.Module):
     A group is either the same place at all times or all places at the same time.
     """
 
-    def __init__(self, config: SynchformerConfig, make: _Layers, *, over_time: bool) -> None:
+    def __init__(self, config: SynchformerConfig, make: LayerFactory, *, over_time: bool) -> None:
         super().__init__()
         self.num_heads = config.num_heads
         self.over_time = over_time
@@ -160,7 +140,7 @@ class _DividedAttention(nn.Module):
 
 
 class _MLP(nn.Module):
-    def __init__(self, config: SynchformerConfig, make: _Layers) -> None:
+    def __init__(self, config: SynchformerConfig, make: LayerFactory) -> None:
         super().__init__()
         self.fc1 = make.linear(config.hidden_dim, config.mlp_dim)
         self.fc2 = make.linear(config.mlp_dim, config.hidden_dim)
@@ -172,14 +152,14 @@ class _MLP(nn.Module):
 class _Block(nn.Module):
     """Attention over time, then over space, then an MLP, each added to its input."""
 
-    def __init__(self, config: SynchformerConfig, make: _Layers) -> None:
+    def __init__(self, config: SynchformerConfig, make: LayerFactory) -> None:
         super().__init__()
-        self.norm1 = make.norm(config.hidden_dim)
+        self.norm1 = _norm(config.hidden_dim, make)
         self.attn = _DividedAttention(config, make, over_time=False)
         self.timeattn = _DividedAttention(config, make, over_time=True)
-        self.norm2 = make.norm(config.hidden_dim)
+        self.norm2 = _norm(config.hidden_dim, make)
         self.mlp = _MLP(config, make)
-        self.norm3 = make.norm(config.hidden_dim)
+        self.norm3 = _norm(config.hidden_dim, make)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.timeattn(self.norm3(x))
@@ -190,7 +170,7 @@ class _Block(nn.Module):
 class _SelfAttention(nn.Module):
     """Attention among all tokens, with the parameter names of ``torch.nn.MultiheadAttention``."""
 
-    def __init__(self, config: SynchformerConfig, make: _Layers) -> None:
+    def __init__(self, config: SynchformerConfig, make: LayerFactory) -> None:
         super().__init__()
         width = config.hidden_dim
         self.num_heads = config.num_heads
@@ -211,15 +191,15 @@ class _SpatialAggregation(nn.Module):
     Parameter names are those of a pre-norm ``torch.nn.TransformerEncoderLayer``.
     """
 
-    def __init__(self, config: SynchformerConfig, make: _Layers) -> None:
+    def __init__(self, config: SynchformerConfig, make: LayerFactory) -> None:
         super().__init__()
         width = config.hidden_dim
         self.cls_token = make.parameter(1, 1, width)
         self.self_attn = _SelfAttention(config, make)
         self.linear1 = make.linear(width, config.mlp_dim)
         self.linear2 = make.linear(config.mlp_dim, width)
-        self.norm1 = make.norm(width)
-        self.norm2 = make.norm(width)
+        self.norm1 = _norm(width, make)
+        self.norm2 = _norm(width, make)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.cat([self.cls_token.to(x).expand(x.shape[0], -1, -1), x], dim=1)
@@ -250,7 +230,7 @@ class Synchformer(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        make = _Layers(ops, dtype, device)
+        make = LayerFactory(ops=ops, dtype=dtype, device=device)
         self.size = config
         self.fingerprint: str | None = None
         self.cls_token = make.parameter(1, 1, config.hidden_dim)
@@ -258,7 +238,7 @@ class Synchformer(nn.Module):
         self.temp_embed = make.parameter(1, SEGMENT_TOKENS, config.hidden_dim)
         self.patch_embed_3d = _PatchEmbed(config, make)
         self.blocks = nn.ModuleList(_Block(config, make) for _ in range(config.depth))
-        self.norm = make.norm(config.hidden_dim)
+        self.norm = _norm(config.hidden_dim, make)
         self.spatial_attn_agg = _SpatialAggregation(config, make)
 
     @property

@@ -39,7 +39,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with contextlib.suppress(OSError):  # file systems without permissions
             temporary.chmod(mode)  # some writers make a file of their own, for its owner alone
-        temporary.replace(target)
+        try:
+            temporary.replace(target)
+        except OSError as error:
+            raise MediaError(
+                f"Cannot put {os.fspath(path)!r} in its place ({error.strerror or error}); it may "
+                "be open elsewhere: close it, or choose another name."
+            ) from error
     except BaseException:
         # A writer may have removed the file itself; nothing else may hide the first error.
         with contextlib.suppress(OSError):
@@ -47,10 +53,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file; a name that no file can have has none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long, no right to look, or a null character
+        return False
+
+
 def _reserve(target: Path, given: str | os.PathLike[str]) -> Path:
-    if target.is_dir():
+    try:
+        is_folder, has_folder = target.is_dir(), target.parent.is_dir()
+    except (OSError, ValueError) as error:
+        raise MediaError(
+            f"Cannot write {os.fspath(given)!r}: {error}; shorten the name."
+        ) from error
+    if is_folder:
         raise MediaError(f"Cannot write {os.fspath(given)!r}: it is a folder; give a file name.")
-    if not target.parent.is_dir():
+    if not has_folder:
         raise MediaError(
             f"Cannot write {os.fspath(given)!r}: the folder {str(target.parent)!r} does not exist; "
             "create it first."

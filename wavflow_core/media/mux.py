@@ -113,14 +113,14 @@ def mux(
                 out.mux(packet)
 
 
-def check_fit(video: VideoClip, output: str | os.PathLike[str]) -> None:
-    """Find out before any long work whether :func:`mux` can write such a file.
+def check_fit(video: VideoClip, suffix: str) -> None:
+    """Find out before any long work whether :func:`mux` can write files of a suffix.
 
     Raises:
         MediaError: The suffix is unknown or cannot hold this video; those that can are named.
     """
     with open_container(video.path) as source:
-        _require_fit(find_video(source, video.name), Path(output).suffix.lower())
+        _require_fit(find_video(source, video.name), suffix)
 
 
 def _delayed(clip: AudioClip, start: float) -> AudioClip:

@@ -36,7 +36,7 @@ FILTER_BLOCK = 65536
 LAYOUTS = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AudioClip:
     """A waveform and its rate.
 

@@ -17,6 +17,7 @@ class Modulation(nn.Module):
     def __init__(self, width: int, parts: int, make: LayerFactory) -> None:
         super().__init__()
         self.parts = parts
+        # The published name: the linear layer came second in a sequence after SiLU.
         self.add_module("1", make.linear(width, parts * width))
 
     def forward(self, condition: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:

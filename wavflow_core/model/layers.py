@@ -54,6 +54,16 @@ class LayerFactory:
         """RMS normalisation of the last axis with a learned weight."""
         return self.ops.RMSNorm(width, eps=RMS_EPS, dtype=self.dtype, device=self.device)
 
+    def layer_norm(self, width: int, *, eps: float) -> nn.Module:
+        """Layer normalisation of the last axis with learned weights."""
+        return self.ops.LayerNorm(width, eps=eps, dtype=self.dtype, device=self.device)
+
+    def patches(self, inputs: int, outputs: int, kernel: tuple[int, int, int]) -> nn.Module:
+        """Convolution over blocks of ``(B, C, T, H, W)`` that do not overlap."""
+        return self.ops.Conv3d(
+            inputs, outputs, kernel, stride=kernel, dtype=self.dtype, device=self.device
+        )
+
     def parameter(self, *shape: int) -> nn.Parameter:
         """A parameter of zeros; its owner casts it where it is used."""
         return nn.Parameter(torch.zeros(*shape, dtype=self.dtype, device=self.device))

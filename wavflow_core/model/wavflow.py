@@ -21,7 +21,7 @@ from .rope import rotary_table
 INPUT_KERNEL = 7
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Conditions:
     """All that the network needs beside the state and the time; computed once per generation.
 
@@ -38,11 +38,6 @@ class Conditions:
     text: Tensor
     pooled: Tensor
     rows: Tensor
-
-    @property
-    def batch_size(self) -> int:
-        """Number of samples B."""
-        return self.clip.shape[0]
 
     def expand(self, batch_size: int) -> Conditions:
         """Repeat the conditions of one sample for a whole batch, without copying."""
@@ -145,9 +140,9 @@ class WavFlow(nn.Module):
             FeatureError: A shape does not fit the model.
         """
         config = self.config
-        _check_width("clip", clip, config.clip_dim)
-        _check_width("sync", sync, config.sync_dim, multiple=SEGMENT_TOKENS)
-        _check_width("text", text, config.text_dim, multiple=config.text_tokens)
+        _check_shape("clip", clip, config.clip_dim, multiple=1)
+        _check_shape("sync", sync, config.sync_dim, multiple=SEGMENT_TOKENS)
+        _check_shape("text", text, config.text_dim, exactly=config.text_tokens)
         clip = along_time(self.clip_input_proj[1], self.clip_input_proj[0](clip))
         text = self.text_input_proj(text)
         segments = sync.unflatten(1, (-1, SEGMENT_TOKENS)) + self.sync_pos_emb.to(sync)
@@ -204,10 +199,14 @@ def nearest_rows(count: int, num_tokens: int, *, device: torch.device | None = N
     return F.interpolate(rows[None, None], size=num_tokens, mode="nearest-exact")[0, 0].long()
 
 
-def _check_width(name: str, x: Tensor, width: int, *, multiple: int = 1) -> None:
-    if x.ndim != 3 or x.shape[-1] != width or x.shape[1] == 0 or x.shape[1] % multiple:
-        count = f"a multiple of {multiple}" if multiple > 1 else "any number"
+def _check_shape(
+    name: str, x: Tensor, width: int, *, multiple: int = 1, exactly: int | None = None
+) -> None:
+    rows = x.shape[1] if x.ndim == 3 else 0
+    fits = rows > 0 and rows % multiple == 0 and exactly in (None, rows)
+    if not fits or x.shape[-1] != width:
+        count = exactly or f"a multiple of {multiple}"
         raise FeatureError(
-            f"{name} features have shape {tuple(x.shape)}; this model needs (batch, {count} of "
-            f"rows, {width}). Use the encoders that its checkpoint names."
+            f"{name} features have shape {tuple(x.shape)}; this model needs (batch, {count}, "
+            f"{width}). Use the encoders that its checkpoint names."
         )

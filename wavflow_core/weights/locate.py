@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..media.files import is_file
 from .known import KINDS, KNOWN_FILES, KnownFile
 
 ENVIRONMENT = "WAVFLOW_MODELS"
@@ -15,7 +16,7 @@ ENVIRONMENT = "WAVFLOW_MODELS"
 
 def default_folder() -> Path:
     """Folder for downloads: the first of ``WAVFLOW_MODELS``, or one in the user's cache."""
-    return (_environment_folders() or [Path.home() / ".cache" / "wavflow"])[0]
+    return (_environment_folders() or [_expand("~/.cache/wavflow")])[0]
 
 
 def resolve(name_or_path: str | os.PathLike[str], *, folders: Sequence[Path] = ()) -> Path:
@@ -34,15 +35,15 @@ def resolve(name_or_path: str | os.PathLike[str], *, folders: Sequence[Path] = (
         CheckpointError: It is nowhere; the message says where was looked and how to get it.
     """
     name = os.fspath(name_or_path)
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = _expand(name)
+    if is_file(path):
         return path
     known = _candidates(name)
     places = list(dict.fromkeys([*folders, *_environment_folders(), default_folder()]))
     names = [file for item in known for file in item.filenames] or [name]
     for folder in places:
         for file in names:
-            if (folder / file).is_file():
+            if is_file(folder / file):
                 return folder / file
     for item in known:
         cached = _in_hub_cache(item)
@@ -60,7 +61,14 @@ def _candidates(name: str) -> list[KnownFile]:
 
 def _environment_folders() -> list[Path]:
     value = os.environ.get(ENVIRONMENT, "")
-    return [Path(item).expanduser() for item in value.split(os.pathsep) if item]
+    return [_expand(item) for item in value.split(os.pathsep) if item]
+
+
+def _expand(name: str) -> Path:
+    """The path with ``~`` replaced, where there is such a home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(name).expanduser()
+    return Path(name)
 
 
 def _in_hub_cache(known: KnownFile) -> Path | None:
