@@ -19,7 +19,7 @@ from ..wavflow_core.picture import picture
 from ..wavflow_core.pipeline import (
     CUT_TOLERANCE,
     DEFAULT_LOUDNESS,
-    MAX_SEED,
+    SEEDS,
     LoadedModel,
     Request,
     generate,
@@ -162,7 +162,7 @@ def _settings() -> list[io.Input]:
             "seed",
             default=0,
             min=0,
-            max=MAX_SEED - MAX_BATCH,
+            max=SEEDS - 1,
             control_after_generate=True,
             tooltip="Which noise to begin with; the same seed gives the same sound. Each further "
             "one of a batch has the next seed.",
