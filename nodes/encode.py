@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from ..wavflow_core.config import MAX_DURATION, SEGMENT_FRAMES, SEGMENT_HOP
+from ..wavflow_core.config import MAX_DURATION
 from ..wavflow_core.errors import FeatureError
 from ..wavflow_core.features import Features, extract_features, frame_requests
 from .convert import TEXT_DURATION, Footage, images_to_footage, progress_bar, to_footage, to_frames
@@ -59,7 +59,7 @@ class EncodeCLIP(io.ComfyNode):
         images: Tensor | None = None,
     ) -> io.NodeOutput:
         """Encode the pictures."""
-        footage = _footage(video, images, fps, start, duration)
+        footage = _footage(video, images, fps, start)
         encoder = clip.patcher.model
         seconds = duration or footage.seconds
         batch = 1 if clip.patcher.load_device.type == "cpu" else CLIP_BATCH
@@ -105,12 +105,11 @@ class EncodeSync(io.ComfyNode):
         images: Tensor | None = None,
     ) -> io.NodeOutput:
         """Encode the motion."""
-        footage = _footage(video, images, fps, start, duration)
+        footage = _footage(video, images, fps, start)
         patcher, encoder = synchformer.patcher, synchformer.patcher.model
         seconds = duration or footage.seconds
         batch = 1 if patcher.load_device.type == "cpu" else SYNC_BATCH
-        held = SEGMENT_FRAMES + (batch - 1) * SEGMENT_HOP
-        load(patcher, encoding_memory(encoder, held, synchformer.dtype))
+        load(patcher, encoding_memory(encoder, batch, synchformer.dtype))
         features = extract_features(
             None,
             duration=seconds,
@@ -213,12 +212,12 @@ def _footage_inputs() -> list[io.Input]:
     ]
 
 
-def _footage(
-    video: Input.Video | None, images: Tensor | None, fps: float, start: float, duration: float
-) -> Footage:
+def _footage(video: Input.Video | None, images: Tensor | None, fps: float, start: float) -> Footage:
+    # Without the duration: how many frames are read follows from it elsewhere, and the shortest
+    # sounds need some from after their end.
     if (video is None) == (images is None):
         given = "neither" if video is None else "both"
         raise FeatureError(f"Connect either a video or images; {given} of them is connected.")
     if video is not None:
-        return to_footage(video, start=start, duration=duration)
-    return images_to_footage(images, fps=fps, start=start, duration=duration)
+        return to_footage(video, start=start)
+    return images_to_footage(images, fps=fps, start=start)

@@ -87,9 +87,8 @@ def find_encoder(choice: str, kind: str) -> Path:
     path = folder_paths.get_full_path(folder, name) if folder in ENCODER_FOLDERS else None
     if path is None:
         what = "CLIP weights" if kind == "clip" else "Synchformer weights"
-        raise CheckpointError(
-            _missing(choice, what, ENCODER_FOLDERS) + " Or choose one of the downloads."
-        )
+        folders = ENCODER_FOLDERS if kind == "clip" else (FOLDER, "mmaudio")
+        raise CheckpointError(_missing(choice, what, folders, " or one of the downloads"))
     return Path(path)
 
 
@@ -134,7 +133,7 @@ def _list(folder: str) -> list[str]:
     return [name for name in names if name.lower().endswith(SUFFIXES)]
 
 
-def _missing(name: str, what: str, folders: tuple[str, ...]) -> str:
-    places = ", ".join(f"models/{folder}" for folder in folders)
+def _missing(name: str, what: str, folders: tuple[str, ...], other: str = "") -> str:
+    places = " or ".join(f"models/{folder}" for folder in folders)
     told = "No file is chosen" if name == NOTHING else f"The file {name!r} is not there"
-    return f"{told}; put {what} into {places}, press R to see it, and choose it."
+    return f"{told}; put {what} into {places}, press R, and choose it{other}."

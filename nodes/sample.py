@@ -21,8 +21,8 @@ from ..wavflow_core.pipeline import (
     DEFAULT_LOUDNESS,
     SEEDS,
     LoadedModel,
-    Request,
-    generate,
+    finish,
+    synthesize,
 )
 from .convert import SAME_DURATION, from_clips, merge_features, progress_bar
 from .memory import load, sampling_memory
@@ -76,23 +76,22 @@ class WavFlowSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         """Sample."""
         features = _features(model, clip_features, sync_features, text_features, duration)
-        request = Request(seed=seed, count=batch, loudness=loudness or None)
         sampler = SamplerConfig(
             solver=solver, steps=steps, cfg=cfg, noise_shift=noise_shift or None
         )
         lengths = model.config.lengths(features.duration)
-        load(
-            model.patcher,
-            sampling_memory(model.config, lengths, count=batch, cfg=cfg, dtype=model.dtype),
-        )
-        clips = generate(
+        load(model.patcher, sampling_memory(model.config, lengths, cfg=cfg, dtype=model.dtype))
+        clips = synthesize(
             _loaded(model),
-            request,
-            features=features,
+            features,
             sampler=sampler,
+            seed=seed,
+            count=batch,
             **_reports(model, lengths.samples),
         )
-        return io.NodeOutput(from_clips(clips))
+        return io.NodeOutput(
+            from_clips([finish(clip, loudness=loudness or None) for clip in clips])
+        )
 
 
 def _sockets() -> list[io.Input]:
