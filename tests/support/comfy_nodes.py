@@ -8,6 +8,20 @@ import av
 import numpy as np
 import torch
 
+
+class AnyType(str):
+    """A socket type that ComfyUI finds equal to every other."""
+
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+    __hash__ = str.__hash__
+
+
+ANY = AnyType("*")
 CAPTURED = {}  # read by comfy_worker.py, which runs in this process
 
 
@@ -37,7 +51,7 @@ class Capture:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"value": ("*",), "name": ("STRING", {"default": "value"})}}
+        return {"required": {"value": (ANY,), "name": ("STRING", {"default": "value"})}}
 
     def run(self, value, name):
         CAPTURED[name] = value
@@ -143,13 +157,13 @@ class FileVideo:
 class Slow:
     """Pass a value on after a while."""
 
-    RETURN_TYPES = ("*",)
+    RETURN_TYPES = (ANY,)
     FUNCTION = "run"
     CATEGORY = "testing"
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"value": ("*",), "seconds": ("FLOAT", {"default": 0.1})}}
+        return {"required": {"value": (ANY,), "seconds": ("FLOAT", {"default": 0.1})}}
 
     def run(self, value, seconds):
         time.sleep(seconds)
