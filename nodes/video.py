@@ -240,7 +240,7 @@ def _write(footage: Footage, sound: AudioClip | None) -> NewFile:
     file = next(new_files("WavFlow/video", ".mp4", kind=io.FolderType.temp))
     if sound is None:
         _encode(footage, file.path)
-    elif isinstance(footage, VideoClip) and _is_whole(footage) and _fits(footage, file.path):
+    elif isinstance(footage, VideoClip) and _is_whole(footage) and _fits(footage, file.path.suffix):
         mux(footage, sound, file.path)
     else:
         with tempfile.TemporaryDirectory(dir=file.path.parent) as folder:
@@ -250,9 +250,9 @@ def _write(footage: Footage, sound: AudioClip | None) -> NewFile:
     return file
 
 
-def _fits(clip: VideoClip, path: Path) -> bool:
+def _fits(clip: VideoClip, suffix: str) -> bool:
     try:
-        check_fit(clip, path)
+        check_fit(clip, suffix)
     except MediaError:
         return False
     return True
