@@ -62,7 +62,9 @@ function arrange() {
     let y = 80
     const width = Math.max(...column.map((node) => Math.max(node.computeSize()[0], 320)))
     for (const node of column) {
-      const height = Math.max(node.computeSize()[1], /Preview|Save|AddSound|LoadVideo/.test(node.type) ? 330 : 0)
+      const picture = /Sampler/.test(node.type) ? 200 : 0
+      const least = /Preview|Save|AddSound|LoadVideo/.test(node.type) ? 330 : 0
+      const height = Math.max(node.computeSize()[1] + picture, least)
       node.pos = [x, y]
       node.setSize([width, height])
       y += height + 70
@@ -77,7 +79,7 @@ async function fit(page) {
     const boxes = graph._nodes.map((n) => [n.pos[0], n.pos[1] - 30, n.pos[0] + n.size[0], n.pos[1] + n.size[1]])
     const [left, top] = [0, 1].map((i) => Math.min(...boxes.map((b) => b[i])))
     const [right, bottom] = [2, 3].map((i) => Math.max(...boxes.map((b) => b[i])))
-    const area = { x: 80, y: 60, width: 1460, height: 780 }
+    const area = { x: 90, y: 110, width: 1420, height: 760 }
     const scale = Math.min(area.width / (right - left), area.height / (bottom - top), 1)
     canvas.ds.scale = scale
     canvas.ds.offset = [area.x / scale - left, area.y / scale - top]
@@ -118,6 +120,8 @@ async function examine(page, log, file) {
   )
   await page.waitForTimeout(500)
   if (isApi) await page.evaluate(arrange)
+  // Before it ran: players and pictures would be saved as widgets.
+  const graph = await page.evaluate(() => window.app.graph.serialize())
   const events = run ? await queue(page) : []
   await page.waitForTimeout(run ? 2500 : 300)
   await fit(page)
@@ -129,14 +133,12 @@ async function examine(page, log, file) {
       nodes: app.graph._nodes.map((n) => n.type),
       types: Object.keys(window.LiteGraph.registered_node_types).filter((n) => n.startsWith('WavFlow')),
       dialogs: [...document.querySelectorAll('[role=dialog]')].map((d) => d.textContent.slice(0, 300)),
-      api: (await app.graphToPrompt()).output,
-      graph: app.graph.serialize()
+      api: (await app.graphToPrompt()).output
     }
   })
-  const { graph, ...report } = seen
   fs.writeFileSync(path.join(out, `${name}.json`), JSON.stringify(graph, null, 2) + '\n')
   await page.screenshot({ path: path.join(out, `${name}.png`) })
-  return [name, { ...report, events, console: [...log] }]
+  return [name, { ...seen, events, console: [...log] }]
 }
 
 async function main() {
