@@ -212,8 +212,8 @@ BAD = {
                                              "duration": 0.0})), **save_features()},
         "seen", "Connect either a video or images",
     ),
-    "wrong_encoder": (wrong_encoder(), "clip", "CLIP"),
-    "encoder_as_model": (encoder_as_model(), "model", "encoder"),
+    "wrong_encoder": (wrong_encoder(), "clip", "give one of wavflow.clip"),
+    "encoder_as_model": (encoder_as_model(), "model", "is not a WavFlow checkpoint"),
     "missing_checkpoint": (no_model_file(), "model", "missing.safetensors"),
     "text_as_video": (text_as_video(), "video", "text.mp4"),
     "video_without_sound": (silent_video(), "save", "sound"),
@@ -253,11 +253,11 @@ def test_the_nodes_make_what_the_command_line_makes(comfy_server, tmp_path):
 
 def command_line(pairs, tmp_path):
     """What ``wavflow generate`` hands to its writer."""
-    from wavflow_core import commands
+    from wavflow_core import outputs
 
     kept = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "write_audio", lambda clip, path, **_: kept.append(clip.waveform))
+        patch.setattr(outputs, "write_audio", lambda clip, path, **_: kept.append(clip.waveform))
         assert main(["generate", *pairs, "--output", str(tmp_path / "x.wav")]) == 0
     return kept[0]
 
