@@ -20,7 +20,7 @@ git clone --quiet "$repository" "$base/custom_nodes/wavflow"
 echo "before: $(grep -E "$kept" "$base/before.txt" | tr '\n' ' ')"
 echo "after:  $(grep -E "$kept" "$base/after.txt" | tr '\n' ' ')"
 echo "other changes:"
-diff "$base/before.txt" "$base/after.txt" | grep '^[<>]' || echo "  none"
+diff "$base/before.txt" "$base/after.txt" | grep '^[<>]' || true
 diff <(grep -E "$kept" "$base/before.txt") <(grep -E "$kept" "$base/after.txt")
 
 port=$("$COMFYUI_PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')

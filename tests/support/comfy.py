@@ -35,9 +35,7 @@ SILENT = "silent_video.mp4"
 # What stands in for the files that the example workflows name.
 NAMES_IN_WORKFLOWS = {
     f"models/wavflow/{MODEL}": "models/wavflow/wavflow_medium_16k.safetensors",
-    f"models/wavflow/{CLIP}": (
-        "models/wavflow/apple_DFN5B-CLIP-ViT-H-14-384_fp16.safetensors"
-    ),
+    f"models/wavflow/{CLIP}": ("models/wavflow/apple_DFN5B-CLIP-ViT-H-14-384_fp16.safetensors"),
     f"models/wavflow/{SYNC}": "models/wavflow/mmaudio_synchformer_fp16.safetensors",
     f"input/{VIDEO}": "input/example.mp4",
 }
