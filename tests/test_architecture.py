@@ -20,6 +20,7 @@ LAYERS = [
     ["config", "devices"],
     ["presets"],
     ["media"],
+    ["picture"],
     ["tensor_files"],
     ["flow"],
     ["model"],

@@ -213,8 +213,8 @@ def _read_published(
     else:
         rates = " or ".join(map(str, SAMPLE_RATES))
         raise CheckpointError(
-            f"{str(path)!r} cannot tell the sample rate that it was trained at; say it with "
-            f"--sample-rate ({rates}) or --preset."
+            f"{str(path)!r} cannot tell the sample rate that it was trained at; say its "
+            f"sample rate ({rates}) or its preset."
         )
     if provenance.weights == "ema" and provenance.ema_decay is None:
         logger.warning(

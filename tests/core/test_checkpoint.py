@@ -139,7 +139,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, small, monkey
 
 
 def test_the_sample_rate_is_asked_for_where_the_file_cannot_tell():
-    with pytest.raises(CheckpointError, match=r"--sample-rate \(16000 or 44100\)"):
+    with pytest.raises(CheckpointError, match=r"sample rate \(16000 or 44100\)"):
         read_checkpoint(golden.path_of(EMA))
 
 

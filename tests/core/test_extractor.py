@@ -130,7 +130,8 @@ def test_a_still_picture_is_embedded_once_for_each_batch(encoders, monkeypatch):
 
     monkeypatch.setattr(clip, "encode_images", counting)
     still = torch.rand(1, 40, 56, 3)
-    made = extract_features(None, duration=2.0, clip=clip, frames=frames(still, 2.0, clip=clip))
+    seen = frames(still, 2.0, clip=clip)
+    made = extract_features(None, duration=2.0, clip=clip, frames=seen, clip_batch=8)
     assert counts == [1, 1]
     assert torch.equal(made.clip, made.clip[:1].expand(16, -1))
 

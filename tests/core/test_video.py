@@ -115,6 +115,20 @@ def test_images_in_memory_are_chosen_like_the_frames_of_a_file(tmp_path):
     assert made == shown(path, 25)
 
 
+@pytest.mark.parametrize(("start", "duration"), [(0.5, None), (0.51, 0.7), (1.69, None)])
+def test_a_part_of_images_gives_the_frames_that_the_part_of_the_file_gives(
+    tmp_path, start, duration
+):
+    path = make_video(tmp_path / "a.mp4", seconds=1.7)
+    numbers = torch.arange(41).view(-1, 1, 1, 1).expand(-1, 2, 2, 3) / 255
+    request = FrameRequest(fps=25, limit=30, transform=lambda frame: int(frame[0, 0, 0]))
+    part = {"start": start, "duration": duration}
+    made = [item for _, _, item in stream_images(numbers, 24.0, [request], **part)]
+    assert made == shown(path, 25, 30, **part)
+    with pytest.raises(MediaError, match=r"start is 2 s, but the pictures last 1.708 s at 24"):
+        stream_images(numbers, 24.0, [request], start=2)
+
+
 def test_images_of_a_wrong_shape_or_rate_are_refused():
     request = FrameRequest(fps=8, transform=lambda frame: frame)
     with pytest.raises(MediaError, match=r"shape \(2, 3, 4, 4\)"):

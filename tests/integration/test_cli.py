@@ -166,7 +166,7 @@ def published(folder):
         (code_in_a_pickle, "could run code"),
         (unlabelled, "not a WavFlow checkpoint"),
         (truncated_weights, "not a whole safetensors file"),
-        (published, "--sample-rate"),
+        (published, "sample rate (16000 or 44100)"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_used_is_one_line(wavflow, tmp_path, make, message):
@@ -360,7 +360,7 @@ def test_convert_turns_a_pickle_into_safetensors_that_say_everything(wavflow, tm
     source = golden.path_of("reference_ema_epoch_3.pth")
     code, errors = wavflow("convert", source, output)
     assert code == 2
-    assert "--sample-rate (16000 or 44100)" in one_line(errors)
+    assert "sample rate (16000 or 44100)" in one_line(errors)
     about = {"sample-rate": 44100, "data": "VGGSound", "license": "CC-BY-NC-4.0"}
     assert wavflow("convert", source, output, **about)[0] == 0
     checkpoint = read_checkpoint(output)

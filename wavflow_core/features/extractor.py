@@ -58,8 +58,8 @@ def extract_features(
     clip: ClipEncoder | None = None,
     synchformer: Synchformer | None = None,
     frames: Frames | None = None,
-    clip_batch: int = 8,
-    sync_batch: int = 2,
+    clip_batch: int | None = None,
+    sync_batch: int | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     progress: Progress | None = None,
@@ -75,8 +75,8 @@ def extract_features(
         synchformer: Reads frames.
         frames: Instead of ``video`` the frames that :func:`frame_requests` of the same encoders
             and duration asks for, as ``(request, n, frame)``.
-        clip_batch: Frames in memory for CLIP; results do not depend on it.
-        sync_batch: Segments in memory for Synchformer; results do not depend on it.
+        clip_batch: Frames in memory for CLIP, None is 8; results depend on it by rounding alone.
+        sync_batch: Segments in memory for Synchformer, None is 2. On a CPU None is 1 for both.
         device: Where Synchformer computes; None is where its weights are. CLIP is not moved.
         dtype: Type in which Synchformer computes; None is that of its weights.
         progress: Called before the first batch and after each one; may raise to cancel.
@@ -94,7 +94,7 @@ def extract_features(
     report = _Report(progress, sum(item.limit or 0 for item in requests) + len(captions))
     sinks: dict[str, _Sink] = {}
     if seen and clip is not None:
-        sinks["clip"] = _ClipSink(clip, clip_batch, report)
+        sinks["clip"] = _ClipSink(clip, _clip_batch(clip_batch, clip), report)
     if seen and synchformer is not None:
         sinks["sync"] = _SyncSink(synchformer, sync_batch, report, device=device, dtype=dtype)
     if seen:
@@ -109,6 +109,15 @@ def extract_features(
         clip_encoder=clip.config if clip else None,
         sync_encoder=synchformer.config if synchformer and seen else None,
     )
+
+
+def _clip_batch(given: int | None, clip: ClipEncoder) -> int:
+    # Towers of open_clip are never left half on the CPU, so that one weight speaks for all.
+    return _batch_on(next(clip.parameters()).device, 8) if given is None else given
+
+
+def _batch_on(device: torch.device, best: int) -> int:
+    return 1 if device.type == "cpu" else best
 
 
 def _require_inputs(
@@ -187,16 +196,17 @@ class _SyncSink:
     def __init__(
         self,
         encoder: Synchformer,
-        batch_size: int,
+        batch_size: int | None,
         report: _Report,
         *,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
-        _require_batch("sync_batch", batch_size)
         self.encoder, self.report = encoder, report
-        self.full = SEGMENT_FRAMES + (batch_size - 1) * SEGMENT_HOP
         self.device = encoder.cls_token.device if device is None else torch.device(device)
+        batch_size = _batch_on(self.device, 2) if batch_size is None else batch_size
+        _require_batch("sync_batch", batch_size)
+        self.full = SEGMENT_FRAMES + (batch_size - 1) * SEGMENT_HOP
         self.dtype = encoder.cls_token.dtype if dtype is None else dtype
         self.frames: list[Tensor] = []
         self.parts: list[Tensor] = []

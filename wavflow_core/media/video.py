@@ -154,14 +154,7 @@ def stream_frames(
     """
     rates = [(request.fps, request.limit) for request in requests]
     end = None if video.duration is None else exact(video.duration)
-    part = Part(
-        name=video.name,
-        start=exact(video.start),
-        needed=_needed(video, rates),
-        origin=video.origin,
-        declared=video.declared,
-        step=1 / video.frame_rate,
-    )
+    part = part_of(video, _needed(video, rates))
     with (
         open_container(video.path) as container,
         contextlib.closing(decode_part(container, part)) as frames,
@@ -171,7 +164,12 @@ def stream_frames(
 
 
 def stream_images(
-    images: Tensor, fps: float | Fraction, requests: Sequence[FrameRequest]
+    images: Tensor,
+    fps: float | Fraction,
+    requests: Sequence[FrameRequest],
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
 ) -> Iterator[tuple[int, int, Tensor]]:
     """The same as :func:`stream_frames` for pictures in memory.
 
@@ -179,9 +177,12 @@ def stream_images(
         images: (N, H, W, 3), floats from 0 to 1.
         fps: Pictures per second.
         requests: What to make of them.
+        start: Seconds from the first picture.
+        duration: Seconds after which the last picture is held; None for all there are.
 
     Raises:
-        MediaError: There are no pictures, their shape is another, or ``fps`` is not above 0.
+        MediaError: There are no pictures, their shape is another, ``fps`` is not above 0, or
+            ``start`` is not within the pictures.
     """
     if images.ndim != 4 or images.shape[0] == 0 or images.shape[3] != 3:
         raise MediaError(
@@ -190,13 +191,22 @@ def stream_images(
     if not (math.isfinite(fps) and fps > 0):
         raise MediaError(f"fps is {fps!r}; it must be above 0.")
     step = 1 / exact(fps)
-    frames = (TimedFrame(n * step, step, image) for n, image in enumerate(images))
+    total = len(images) * step
+    if not 0 <= start < total:
+        raise MediaError(
+            f"start is {start:g} s, but the pictures last {float(total):.3f} s at {float(fps):g} "
+            "per second; choose an earlier start."
+        )
+    zero = exact(start)
+    first = math.floor(zero / step)
+    frames = (TimedFrame(n * step - zero, step, images[n]) for n in range(first, len(images)))
     rates = [(request.fps, request.limit) for request in requests]
 
     def convert(image: Tensor) -> Tensor:
         return (image * 255).round().clamp(0, 255).to(torch.uint8).permute(2, 0, 1)
 
-    return _deliver(select_frames(frames, rates), requests, convert)
+    end = None if duration is None else exact(duration)
+    return _deliver(select_frames(frames, rates, end=end), requests, convert)
 
 
 def _deliver(
@@ -214,6 +224,18 @@ def _deliver(
         if index not in made:
             made[index] = requests[index].transform(picture)
         yield index, n, made[index]
+
+
+def part_of(video: VideoClip, needed: Fraction) -> Part:
+    """What to decode for a clip of which the first ``needed`` seconds must be readable."""
+    return Part(
+        name=video.name,
+        start=exact(video.start),
+        needed=needed,
+        origin=video.origin,
+        declared=video.declared,
+        step=1 / video.frame_rate,
+    )
 
 
 def _needed(video: VideoClip, rates: Iterable[tuple[int, int | None]]) -> Fraction:
