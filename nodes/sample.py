@@ -54,7 +54,7 @@ class WavFlowSampler(io.ComfyNode):
             display_name="WavFlow Sampler",
             category=CATEGORY,
             description="Makes sound from noise for what was seen and read; shows it as it grows.",
-            inputs=[*_sockets(), *_settings()],
+            inputs=[*_sockets(), *_integration(), *_variations()],
             outputs=[io.Audio.Output(display_name="audio")],
         )
 
@@ -115,7 +115,7 @@ def _sockets() -> list[io.Input]:
     ]
 
 
-def _settings() -> list[io.Input]:
+def _integration() -> list[io.Input]:
     return [
         io.Float.Input(
             "duration",
@@ -157,6 +157,11 @@ def _settings() -> list[io.Input]:
             step=0.01,
             tooltip="Above 1 spends more of the steps near the noise; 0 is as trained.",
         ),
+    ]
+
+
+def _variations() -> list[io.Input]:
+    return [
         io.Int.Input(
             "seed",
             default=0,
