@@ -56,9 +56,14 @@ def python():
 
 
 def environment():
-    """No network for the encoders' libraries, no caches of the machine."""
+    """No network for the encoders' libraries; threads that sleep, not spin, on a busy machine."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        **kept,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 def make_base(base):
