@@ -9,6 +9,7 @@ from comfy_api.v0_0_2 import io
 from ..wavflow_core.config import MAX_DURATION
 from ..wavflow_core.errors import FeatureError
 from ..wavflow_core.features import Features, extract_features, frame_requests
+from ..wavflow_core.features.extractor import CLIP_BATCH, SYNC_BATCH, batch_on
 from .convert import TEXT_DURATION, Footage, images_to_footage, progress_bar, to_footage, to_frames
 from .memory import encoding_memory, load, loaded_whole
 from .types import (
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CATEGORY = "audio/WavFlow"
-# A batch on an accelerator. A CPU gains nothing from batches, and stops sooner between small ones.
-CLIP_BATCH = 8
-SYNC_BATCH = 2
 
 
 class EncodeCLIP(io.ComfyNode):
@@ -62,7 +60,7 @@ class EncodeCLIP(io.ComfyNode):
         footage = _footage(video, images, fps, start)
         encoder = clip.patcher.model
         seconds = duration or footage.seconds
-        batch = 1 if clip.patcher.load_device.type == "cpu" else CLIP_BATCH
+        batch = batch_on(clip.patcher.load_device, CLIP_BATCH)
         frames = to_frames(footage, frame_requests(seconds, clip=encoder))
         with loaded_whole(clip.patcher, encoding_memory(encoder, batch, clip.dtype)):
             features = extract_features(
@@ -108,7 +106,7 @@ class EncodeSync(io.ComfyNode):
         footage = _footage(video, images, fps, start)
         patcher, encoder = synchformer.patcher, synchformer.patcher.model
         seconds = duration or footage.seconds
-        batch = 1 if patcher.load_device.type == "cpu" else SYNC_BATCH
+        batch = batch_on(patcher.load_device, SYNC_BATCH)
         load(patcher, encoding_memory(encoder, batch, synchformer.dtype))
         features = extract_features(
             None,

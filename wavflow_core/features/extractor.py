@@ -19,6 +19,9 @@ from .synchformer import Synchformer
 
 # (frames and captions done, of how many); may raise to cancel.
 Progress = Callable[[int, int], None]
+# A batch on an accelerator. A CPU gains nothing from batches, and stops sooner between small ones.
+CLIP_BATCH = 8
+SYNC_BATCH = 2
 # (index of the request, number of the frame, transformed frame)
 Frames = Iterable[tuple[int, int, Tensor]]
 
@@ -113,10 +116,11 @@ def extract_features(
 
 def _clip_batch(given: int | None, clip: ClipEncoder) -> int:
     # Towers of open_clip are never left half on the CPU, so that one weight speaks for all.
-    return _batch_on(next(clip.parameters()).device, 8) if given is None else given
+    return batch_on(next(clip.parameters()).device, CLIP_BATCH) if given is None else given
 
 
-def _batch_on(device: torch.device, best: int) -> int:
+def batch_on(device: torch.device, best: int) -> int:
+    """The batch size for a device whose best on an accelerator is ``best``."""
     return 1 if device.type == "cpu" else best
 
 
@@ -204,7 +208,7 @@ class _SyncSink:
     ) -> None:
         self.encoder, self.report = encoder, report
         self.device = encoder.cls_token.device if device is None else torch.device(device)
-        batch_size = _batch_on(self.device, 2) if batch_size is None else batch_size
+        batch_size = batch_on(self.device, SYNC_BATCH) if batch_size is None else batch_size
         _require_batch("sync_batch", batch_size)
         self.full = SEGMENT_FRAMES + (batch_size - 1) * SEGMENT_HOP
         self.dtype = encoder.cls_token.dtype if dtype is None else dtype
