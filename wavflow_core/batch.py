@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,24 +62,57 @@ def read_csv(path: Path) -> list[Job | Failure]:
     Raises:
         WavFlowError: The file is missing or no text, has no rows, or lacks a column.
     """
+    rows = read_table(path, required=REQUIRED_COLUMNS, optional=("id",))
+    return _without_duplicates(
+        [_read_row(i, line, row, path.parent) for i, (line, row) in enumerate(rows)]
+    )
+
+
+def read_table(
+    path: Path, *, required: Sequence[str], optional: Sequence[str]
+) -> list[tuple[int, dict[str, str]]]:
+    """Line numbers and rows of a CSV file with a header; absent and empty cells are "".
+
+    Args:
+        path: The file, UTF-8 with or without a byte order mark.
+        required: Columns that must be there.
+        optional: Columns that may be; for the message where one is missing.
+
+    Raises:
+        WavFlowError: The file is missing or no text, has no rows, or lacks a column.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            missing = [c for c in REQUIRED_COLUMNS if c not in (reader.fieldnames or ())]
+            columns = reader.fieldnames or ()
+            missing = [name for name in required if name not in columns]
             if missing:
                 raise WavFlowError(
                     f"{str(path)!r} lacks the columns {', '.join(missing)}; it has "
-                    f"{', '.join(reader.fieldnames or ()) or 'none'}. Needed: "
-                    f"{', '.join(REQUIRED_COLUMNS)}, and optionally id."
+                    f"{', '.join(columns) or 'none'}. Needed: {', '.join(required)}, and "
+                    f"optionally {', '.join(optional)}."
                 )
-            rows = [(reader.line_num, row) for row in reader]
+            rows = [
+                (reader.line_num, {name: (row[name] or "").strip() for name in columns})
+                for row in reader
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WavFlowError(f"{str(path)!r} cannot be read as a CSV file: {error}.") from error
     if not rows:
         raise WavFlowError(f"{str(path)!r} has no rows below its header.")
-    return _without_duplicates(
-        [_read_row(i, line, row, path.parent) for i, (line, row) in enumerate(rows)]
-    )
+    return rows
+
+
+def read_flag(row: Mapping[str, str], column: str) -> bool:
+    """A 0 or 1 of a table.
+
+    Raises:
+        WavFlowError: The cell holds something else.
+    """
+    value = row[column].lower()
+    if value not in ("0", "1", "true", "false", "0.0", "1.0"):
+        raise WavFlowError(f"{column} is {value!r}; it must be 0 or 1.")
+    return value in ("1", "true", "1.0")
 
 
 def read_folder(path: Path, *, prompt: str = "") -> list[Job | Failure]:
@@ -144,19 +177,15 @@ def run_jobs(
     return Summary(made=made, skipped=skipped, failures=tuple(failures))
 
 
-def _read_row(number: int, line: int, row: dict[str, str | None], folder: Path) -> Job | Failure:
+def _read_row(number: int, line: int, row: dict[str, str], folder: Path) -> Job | Failure:
     """A row as a job, or what is wrong with it."""
-    path, caption = (row["video_path"] or "").strip(), (row["caption"] or "").strip()
-    name = (row.get("id") or "").strip() or (Path(path).stem if path else f"row_{number:05d}")
-    exists = {}
-    for column in ("video_exist", "text_exist"):
-        value = (row[column] or "").strip().lower()
-        if value not in ("0", "1", "true", "false", "0.0", "1.0"):
-            reason = f"line {line}: {column} is {value!r}; it must be 0 or 1."
-            return Failure(name=name, reason=reason)
-        exists[column] = value in ("1", "true", "1.0")
-    video = folder / path if exists["video_exist"] else None
-    prompt = caption if exists["text_exist"] else ""
+    path = row["video_path"]
+    name = row.get("id") or (Path(path).stem if path else f"row_{number:05d}")
+    try:
+        video = folder / path if read_flag(row, "video_exist") else None
+        prompt = row["caption"] if read_flag(row, "text_exist") else ""
+    except WavFlowError as error:
+        return Failure(name=name, reason=f"line {line}: {error}")
     if video is not None and not (path and is_file(video)):
         return Failure(name=name, reason=f"line {line}: there is no video {str(video)!r}.")
     if video is None and not prompt:

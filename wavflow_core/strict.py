@@ -44,6 +44,11 @@ def _convert(name: str, expected: object, value: object) -> object:
         if value is None:
             return None
         expected = next(item for item in typing.get_args(expected) if item is not type(None))
+    if typing.get_origin(expected) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{name} is {value!r}; it must be a list.")
+        kind = typing.get_args(expected)[0]
+        return tuple(_convert(f"{name}[{i}]", kind, item) for i, item in enumerate(value))
     assert isinstance(expected, type)
     if dataclasses.is_dataclass(expected):
         return from_dict(expected, value)  # pyright: ignore[reportArgumentType]

@@ -37,7 +37,9 @@ def normalize(waveform: Tensor, config: AudioConfig) -> Tensor:
     return waveform.clamp(-1, 1)
 
 
-def to_tokens(waveform: Tensor, config: AudioConfig, *, num_tokens: int, patch_size: int) -> Tensor:
+def to_tokens(
+    waveform: Tensor, config: AudioConfig, *, num_tokens: int, patch_size: int, start: int = 0
+) -> Tensor:
     """Normalise a waveform, crop or zero-pad it at its end, cut it to patches and lift it.
 
     Args:
@@ -45,11 +47,12 @@ def to_tokens(waveform: Tensor, config: AudioConfig, *, num_tokens: int, patch_s
         config: Rate and normalisation.
         num_tokens: N.
         patch_size: P.
+        start: First sample of the crop; the level is that of the whole waveform all the same.
 
     Returns:
         ``(N, P)`` in fp32, of about unit variance.
     """
-    mono = normalize(waveform.float().mean(0), config)
+    mono = normalize(waveform.float().mean(0), config)[start:]
     wanted = num_tokens * patch_size
     mono = F.pad(mono[:wanted], (0, max(0, wanted - mono.numel())))
     return mono.view(num_tokens, patch_size) * config.amplitude_scale

@@ -139,10 +139,7 @@ class WavFlow(nn.Module):
         Raises:
             FeatureError: A shape does not fit the model.
         """
-        config = self.config
-        _check_shape("clip", clip, config.clip_dim, multiple=1)
-        _check_shape("sync", sync, config.sync_dim, multiple=SEGMENT_TOKENS)
-        _check_shape("text", text, config.text_dim, exactly=config.text_tokens)
+        check_shapes(self.config, clip, sync, text)
         clip = along_time(self.clip_input_proj[1], self.clip_input_proj[0](clip))
         text = self.text_input_proj(text)
         segments = sync.unflatten(1, (-1, SEGMENT_TOKENS)) + self.sync_pos_emb.to(sync)
@@ -197,6 +194,17 @@ def nearest_rows(count: int, num_tokens: int, *, device: torch.device | None = N
     """Indices ``(num_tokens,)`` of a nearest-exact resize of ``count`` rows."""
     rows = torch.arange(count, dtype=torch.float32, device=device)
     return F.interpolate(rows[None, None], size=num_tokens, mode="nearest-exact")[0, 0].long()
+
+
+def check_shapes(config: ModelConfig, clip: Tensor, sync: Tensor, text: Tensor) -> None:
+    """Features must have the widths and counts that the model reads.
+
+    Raises:
+        FeatureError: One does not; the shape that it must have is named.
+    """
+    _check_shape("clip", clip, config.clip_dim)
+    _check_shape("sync", sync, config.sync_dim, multiple=SEGMENT_TOKENS)
+    _check_shape("text", text, config.text_dim, exactly=config.text_tokens)
 
 
 def _check_shape(

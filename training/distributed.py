@@ -1,0 +1,90 @@
+"""One process or many: who we are, and the few things that processes tell each other.
+
+``torchrun`` sets RANK, WORLD_SIZE and LOCAL_RANK; without it there is one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from wavflow_core.devices import choose_device
+
+# A rank may save or draw samples alone for a while before the others hear of it.
+TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """This process among the others.
+
+    Attributes:
+        rank: Its number, 0 for the one that writes.
+        size: How many there are.
+        device: Where it computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes what all have made."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            dist.barrier()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The values added over all processes, which all get; also the argument is changed."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, item: object) -> list[object]:
+        """An object of every process, in the order of their ranks, which all get."""
+        if self.size == 1:
+            return [item]
+        items: list[object] = [None] * self.size
+        dist.all_gather_object(items, item)
+        return items
+
+
+@contextlib.contextmanager
+def connect(device: str = "auto") -> Iterator[World]:
+    """Join the other processes, if there are any, and part from them at the end.
+
+    Args:
+        device: As in :func:`~wavflow_core.devices.choose_device`; processes of one machine that
+            compute on ``cuda`` take one card each.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    rank, size, local = (
+        int(os.environ.get(name, default))
+        for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+    )
+    chosen = choose_device(device)
+    if chosen.type == "cuda" and chosen.index is None:
+        chosen = torch.device("cuda", local)
+        torch.cuda.set_device(chosen)
+    joined = size > 1 and not dist.is_initialized()
+    if joined:
+        backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT)
+    try:
+        yield World(rank=rank, size=size, device=chosen)
+    finally:
+        if joined:
+            dist.destroy_process_group()

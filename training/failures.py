@@ -1,0 +1,58 @@
+"""Samples that had to be left out: each has an id, a reason, a count and a limit."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from wavflow_core.batch import Failure
+from wavflow_core.errors import ConfigError, WavFlowError
+
+logger = logging.getLogger(__name__)
+
+# Below so many failures a share of a small set says nothing.
+ALWAYS_ALLOWED = 3
+
+
+class Failures:
+    """Collects what failed, says it once in the log, and stops where it becomes too much.
+
+    Args:
+        total: Samples in all.
+        share: The largest share of them that may fail, 0 to 1; a few may always, except at 0.
+
+    Raises:
+        ConfigError: The share is out of range.
+    """
+
+    def __init__(self, total: int, *, share: float) -> None:
+        if not 0 <= share <= 1:
+            raise ConfigError(f"The share that may fail is {share!r}; allowed: 0 to 1.")
+        self.total = total
+        self.allowed = max(math.floor(share * total), ALWAYS_ALLOWED if share else 0)
+        self._reasons: dict[str, str] = {}
+
+    def add(self, failure: Failure) -> None:
+        """Count a sample, unless it is known already.
+
+        Raises:
+            WavFlowError: More have failed than is allowed; the last ones are named.
+        """
+        if failure.name in self._reasons:
+            return
+        self._reasons[failure.name] = failure.reason
+        logger.warning("Left out %s: %s", failure.name, failure.reason)
+        if len(self._reasons) > self.allowed:
+            last = "; ".join(f"{name}: {why}" for name, why in list(self._reasons.items())[-3:])
+            raise WavFlowError(
+                f"{len(self._reasons)} of {self.total} samples failed, and {self.allowed} may: "
+                f"{last}. Mend the data, or allow a larger share."
+            )
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    @property
+    def found(self) -> list[Failure]:
+        """All of them, in the order in which they came."""
+        return [Failure(name=name, reason=reason) for name, reason in self._reasons.items()]
