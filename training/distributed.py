@@ -14,6 +14,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from wavflow_core.devices import choose_device
 
@@ -88,3 +89,24 @@ def connect(device: str = "auto") -> Iterator[World]:
     finally:
         if joined:
             dist.destroy_process_group()
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this process holds, sharing its memory."""
+    tensor = tensor.detach()
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor put together from all processes, which all must ask for it."""
+    tensor = tensor.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def laid_out_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """A copy of a whole tensor, on the device of another and shared out as that is."""
+    copy = tensor.to(like.device, like.dtype, copy=True)
+    if not isinstance(like, DTensor):
+        return copy
+    # Every process has the whole one, so that nothing need be sent.
+    return distribute_tensor(copy, like.device_mesh, like.placements, src_data_rank=None)

@@ -189,16 +189,7 @@ def _read_published(
     sample_rate: int | None,
     dtype: torch.dtype | None,
 ) -> Checkpoint:
-    state, provenance = _select_weights(path, tensor_files.read_pickle(path), weights)
-    tensors = {}
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{str(path)!r} is not a WavFlow checkpoint: its entry {name!r} is a "
-                f"{type(value).__name__}, not a tensor."
-            )
-        if name not in STALE_KEYS:
-            tensors[name] = tensor_files.convert(value, dtype)
+    tensors, provenance = _pickled_tensors(path, weights, dtype)
     model = infer_model_config({name: tuple(x.shape) for name, x in tensors.items()}, path)
     if preset is not None:
         config = get_preset(preset)
@@ -223,6 +214,43 @@ def _read_published(
             path.name,
         )
     return Checkpoint(config=config, tensors=tensors, provenance=provenance)
+
+
+def read_tensors(
+    path: str | os.PathLike[str], *, weights: str = "auto"
+) -> tuple[Mapping[str, Tensor], Provenance]:
+    """Named tensors of any file, whatever architecture they are of, to begin a training from.
+
+    Args:
+        path: ``.safetensors``, or a ``.pth`` in any form that :func:`read_checkpoint` reads.
+        weights: Which of a full training checkpoint, see :func:`read_checkpoint`.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or unsafe, or lacks the weights asked for.
+    """
+    path = tensor_files.check_file(path)
+    if path.suffix.lower() != ".safetensors":
+        return _pickled_tensors(path, weights, None)
+    if tensor_files.read_metadata(path).get("format") == FORMAT:
+        checkpoint = _read_own(path, weights, None)
+        return checkpoint.tensors, checkpoint.provenance
+    return tensor_files.read_safetensors(path), Provenance()
+
+
+def _pickled_tensors(
+    path: Path, weights: str, dtype: torch.dtype | None
+) -> tuple[dict[str, Tensor], Provenance]:
+    state, provenance = _select_weights(path, tensor_files.read_pickle(path), weights)
+    tensors = {}
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{str(path)!r} is not a WavFlow checkpoint: its entry {name!r} is a "
+                f"{type(value).__name__}, not a tensor."
+            )
+        if name not in STALE_KEYS:
+            tensors[name] = tensor_files.convert(value, dtype)
+    return tensors, provenance
 
 
 def _select_weights(

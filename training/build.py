@@ -1,0 +1,121 @@
+"""The network of a training: where its weights come from, and how processes share the work."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from wavflow_core.errors import ConfigError
+from wavflow_core.features.store import load_features
+from wavflow_core.media.files import is_file
+from wavflow_core.model import WavFlow
+from wavflow_core.model.init import initialize
+
+from .config import ExecutionConfig, TrainConfig
+from .distributed import World
+from .draws import seed_of
+from .manifest import Row
+from .state import State
+from .step import TrainingStep, checkpoint_blocks, transformer_blocks
+from .warm_start import warm_start
+
+logger = logging.getLogger(__name__)
+
+EMPTY_TEXT_NAME = "empty_text.safetensors"
+
+
+def start_model(config: TrainConfig, saved: State | None, rows: Sequence[Row]) -> WavFlow:
+    """The network on the CPU: as it was saved, warm-started, or new.
+
+    Args:
+        config: The run.
+        saved: State to go on from, if there is one.
+        rows: The data, beside whose features the empty caption's may lie.
+
+    Raises:
+        CheckpointError: The file to start from cannot be used.
+        ConfigError: The state is of another model or sound.
+    """
+    model = WavFlow(config.model)
+    if saved is not None:
+        _check_same(config, saved)
+        model.load_state_dict(saved.tensors("model"))
+        logger.info("Going on after step %d (%s).", saved.progress.step, saved.path.name)
+        return model
+    seed = seed_of(config.execution.seed, "weights")
+    initialize(model, generator=torch.Generator().manual_seed(seed))
+    has_empty = _take_empty_text(model, rows)
+    if config.start.weights is not None:
+        fit = warm_start(model, config.start.weights, choice=config.start.choice)
+        has_empty = has_empty or "empty_string_feat" in fit.taken
+    if not has_empty:
+        logger.warning(
+            "The features of the empty caption stay zero: neither the data's folder nor "
+            "start.weights has them. Captions can then be guided less well."
+        )
+    return model
+
+
+def share_out(step: TrainingStep, execution: ExecutionConfig, world: World) -> nn.Module:
+    """Wrap a step as the run says: blocks recomputed, compiled, and dealt to the processes."""
+    blocks = transformer_blocks(step.model)
+    if execution.checkpoint_activations:
+        checkpoint_blocks(step.model)
+    if execution.compile:
+        for block in blocks:
+            block.compile()
+    if world.size == 1:
+        return step
+    if execution.strategy == "fsdp":
+        mesh = init_device_mesh(world.device.type, (world.size,))
+        for module in (*blocks, step):
+            fully_shard(module, mesh=mesh)
+        return step
+    cards = [world.device] if world.device.type == "cuda" else None
+    return DistributedDataParallel(step, device_ids=cards, gradient_as_bucket_view=True)
+
+
+def gradient_sync(stepper: nn.Module, *, on: bool) -> AbstractContextManager[None]:
+    """Whether the next backward pass adds its gradients up over the processes."""
+    if isinstance(stepper, FSDPModule):
+        stepper.set_requires_gradient_sync(on)
+    elif isinstance(stepper, DistributedDataParallel) and not on:
+        return stepper.no_sync()
+    return contextlib.nullcontext()
+
+
+def _take_empty_text(model: WavFlow, rows: Sequence[Row]) -> bool:
+    """Take the empty caption's features from beside the data's, where the extraction put them."""
+    for folder in dict.fromkeys(row.features.parent for row in rows if row.features):
+        path = folder / EMPTY_TEXT_NAME
+        found = load_features(path).text if is_file(path) else None
+        if found is not None and found.shape == model.empty_string_feat.shape:
+            model.empty_string_feat.data.copy_(found)
+            return True
+    return False
+
+
+def _check_same(config: TrainConfig, saved: State) -> None:
+    before, now = saved.config.to_dict(), config.to_dict()
+    for section in ("audio", "model"):
+        if before[section] != now[section]:
+            raise ConfigError(
+                f"The folder holds a training ({saved.path.name}) with other settings of "
+                f"{section}: {before[section]}, now {now[section]}. Give another --output."
+            )
+    changed = [section for section in now if before[section] != now[section]]
+    if changed:
+        logger.warning(
+            "Settings of %s are not those that %s was written with; what follows is not what "
+            "that run would have done.",
+            ", ".join(changed),
+            saved.path.name,
+        )

@@ -1,0 +1,174 @@
+"""A training run in memory, and what is done to it now and then: validate, sample, save."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .build import share_out, start_model
+from .config import TrainConfig
+from .data import Clips, adopt_encoders, collate, read_rows
+from .distributed import World
+from .ema import Average
+from .export import export_state
+from .failures import Failures
+from .log import RunLog
+from .optim import make_optimizer
+from .samples import choose_average, gather_weights, write_samples
+from .settings import write_config
+from .state import Progress, latest_state, remove_left_over, restore, save_state
+from .step import TrainingStep
+
+logger = logging.getLogger(__name__)
+
+MODEL_NAME = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Run:
+    """Everything that a training step touches.
+
+    Attributes:
+        config: All settings.
+        folder: Where it writes.
+        world: The processes.
+        clips: What is trained on.
+        held_out: What it is validated on, if there is anything.
+        failures: Clips that could not be used.
+        model: The network.
+        stepper: The network with its loss, wrapped for the processes.
+        optimizer: Moves the weights.
+        averages: Of the weights.
+        log: On the process that writes.
+    """
+
+    config: TrainConfig
+    folder: Path
+    world: World
+    clips: Clips
+    held_out: Clips | None
+    failures: Failures
+    model: nn.Module
+    stepper: nn.Module
+    optimizer: torch.optim.Optimizer
+    averages: list[Average]
+    log: RunLog | None
+
+
+def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progress]:
+    """Read the data's tables, and build everything new or as the newest state in the folder says.
+
+    Raises:
+        WavFlowError: Something given cannot be used.
+    """
+    if world.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_left_over(folder)
+    world.barrier()
+    rows, failures = read_rows(config.data.train, max_failures=config.data.max_failures)
+    config = adopt_encoders(config, Clips(rows, config))
+    saved = latest_state(folder)
+    model = start_model(config, saved, rows).to(world.device)
+    bf16 = torch.bfloat16 if config.execution.precision == "bf16" else None
+    step = TrainingStep(model, config.flow, autocast=bf16)
+    stepper = share_out(step, config.execution, world)
+    optimizer = make_optimizer(model, config.optim, device=world.device)
+    averages = [Average(model, decay=decay) for decay in config.ema.decays]
+    progress = restore(saved, model, optimizer, averages) if saved else Progress()
+    log = None
+    if world.is_main:
+        write_config(config, folder / "config.yaml")
+        log = RunLog(folder, begin=progress.step, tensorboard=config.output.tensorboard)
+    run = Run(
+        config=config,
+        folder=folder,
+        world=world,
+        clips=Clips(rows, config),
+        held_out=_held_out(config),
+        failures=failures,
+        model=model,
+        stepper=stepper,
+        optimizer=optimizer,
+        averages=averages,
+        log=log,
+    )
+    return run, progress
+
+
+def validate(run: Run, progress: Progress) -> None:
+    """Log the validation loss of the weights and of their average.
+
+    Every clip always has the same noise and time, and nothing is dropped, so that the figures of
+    a run and of another with the same flow settings can be compared.
+    """
+    if run.held_out is None:
+        return
+    values = {"validation_loss": _mean_loss(run, run.held_out)}
+    average = choose_average(run.averages)
+    if average is not None:
+        with average.in_place_of(run.model):
+            values["validation_loss_ema"] = _mean_loss(run, run.held_out)
+    if run.log:
+        run.log.scalars(progress.step, values)
+
+
+def sample(run: Run, progress: Progress) -> None:
+    """Write sounds for the first clips held out, or else trained on."""
+    weights = gather_weights(run.model, choose_average(run.averages))
+    if run.log:
+        write_samples(
+            weights,
+            run.held_out or run.clips,
+            run.folder,
+            step=progress.step,
+            device=run.world.device,
+            log=run.log,
+        )
+    run.world.barrier()
+
+
+def save(run: Run, progress: Progress) -> None:
+    """Write the state; at the last step also a checkpoint for the nodes and the command line."""
+    path = save_state(
+        run.folder,
+        world=run.world,
+        config=run.config,
+        progress=progress,
+        model=run.model,
+        optimizer=run.optimizer,
+        averages=run.averages,
+    )
+    if run.world.is_main and progress.step == run.config.optim.steps:
+        export_state(path, run.folder / MODEL_NAME)
+
+
+def _held_out(config: TrainConfig) -> Clips | None:
+    if not config.data.validation:
+        return None
+    data = replace(config.data, crop="start", drop_video=0.0, drop_text=0.0, overfit=0, workers=0)
+    rows, _ = read_rows(data.validation, max_failures=data.max_failures)
+    return Clips(rows, replace(config, data=data))
+
+
+@torch.no_grad()
+def _mean_loss(run: Run, clips: Clips) -> float:
+    """Mean loss over the clips; each process computes its share, all as many batches."""
+    world = run.world
+    count = min(len(clips), run.config.output.validation_clips)
+    total = torch.zeros(2, dtype=torch.float64)
+    run.stepper.eval()
+    for turn in range(math.ceil(count / world.size)):
+        position = turn * world.size + world.rank
+        batch = collate([clips[position % count]]).to(world.device)
+        if position < count:
+            total += torch.tensor([float(run.stepper(batch).sum()), 1.0], dtype=torch.float64)
+        else:
+            run.stepper(batch)  # the others need this process to share weights out
+    run.stepper.train()
+    total = world.sum(total)
+    return float(total[0] / total[1])

@@ -1,0 +1,61 @@
+"""What one step computes: a batch to the loss of each clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from wavflow_core import flow
+from wavflow_core.conditions import prepare_batch
+from wavflow_core.config import FlowConfig
+from wavflow_core.model import WavFlow
+
+from .data import TrainBatch
+
+
+class TrainingStep(nn.Module):
+    """The network with its loss, in one module that DDP or FSDP can wrap.
+
+    Args:
+        model: The network.
+        config: Path, prediction and loss.
+        autocast: Type in which matrices are multiplied; None: that of the weights.
+    """
+
+    def __init__(
+        self, model: WavFlow, config: FlowConfig, *, autocast: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.autocast = autocast
+
+    def forward(self, batch: TrainBatch) -> Tensor:
+        """Losses ``(B,)`` in fp32 (WavFlow Eq. 1-3, see :mod:`wavflow_core.flow`)."""
+        config = self.config
+        x_0 = config.noise_scale * batch.x_0
+        x_t = flow.interpolate(x_0, batch.x_1, batch.t, min_sigma=config.min_sigma)
+        with torch.autocast(
+            x_t.device.type, dtype=self.autocast, enabled=self.autocast is not None
+        ):
+            conditions = prepare_batch(self.model, batch.features, num_tokens=x_t.shape[1])
+            output = self.model(x_t, batch.t, conditions)
+        return flow.loss_per_sample(output, x_t, x_0, batch.x_1, batch.t, config=config)
+
+
+def transformer_blocks(model: WavFlow) -> list[nn.Module]:
+    """The blocks that are compiled, checkpointed and shared out one by one."""
+    return [*model.joint_blocks, *model.fused_blocks]
+
+
+def checkpoint_blocks(model: WavFlow) -> None:
+    """Keep only what enters each block, and compute the rest again in the backward pass."""
+
+    def checkpointed(forward: Callable[..., object]) -> Callable[..., object]:
+        return lambda *args, **kwargs: checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    for block in transformer_blocks(model):
+        block.forward = checkpointed(block.forward)
