@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+from collections.abc import Iterable
 
 from wavflow_core.batch import Failure
 from wavflow_core.errors import ConfigError, WavFlowError
+
+from .manifest import write_table
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,18 @@ class Failures:
                 f"{last}. Mend the data, or allow a larger share."
             )
 
+    def add_all(self, failures: Iterable[Failure]) -> None:
+        """Count several rows of a table; each counts, also where rows share an id.
+
+        Raises:
+            WavFlowError: More have failed than is allowed; the last ones are named.
+        """
+        counts: dict[str, int] = {}
+        for failure in failures:
+            counts[failure.name] = count = counts.get(failure.name, 0) + 1
+            name = failure.name if count == 1 else f"{failure.name} ({count})"
+            self.add(Failure(name=name, reason=failure.reason))
+
     def __len__(self) -> int:
         return len(self._reasons)
 
@@ -56,3 +72,18 @@ class Failures:
     def found(self) -> list[Failure]:
         """All of them, in the order in which they came."""
         return [Failure(name=name, reason=reason) for name, reason in self._reasons.items()]
+
+
+def write_failures(failures: Iterable[Failure], path: str | os.PathLike[str]) -> None:
+    """Write ids and reasons as a table, whole or not at all.
+
+    Raises:
+        MediaError: The folder is missing or cannot be written.
+    """
+    # Names of files need not be valid text.
+    cells = ((_text(failure.name), _text(failure.reason)) for failure in failures)
+    write_table(path, ("id", "reason"), cells)
+
+
+def _text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,33 +83,46 @@ class ShardInfo:
     failures: tuple[Failure, ...]
 
 
-def write_shard(
-    path: Path,
-    settings: Settings,
-    *,
-    samples: Sequence[tuple[Row, Features]],
-    failures: Sequence[Failure],
-) -> None:
-    """Write a shard, whole or not at all; the same content gives the same bytes.
+class ShardWriter:
+    """Collects the features of a shard, and writes them; the same content gives the same bytes.
 
-    Raises:
-        MediaError: The folder is missing or cannot be written.
-        CheckpointError: The disk is full or fails.
+    Args:
+        settings: Who made the features.
     """
-    dtype = STORAGE[settings.storage]
-    tensors = {
-        f"{row.id}/{name}": value.to(dtype)
-        for row, features in samples
-        for name in TENSORS
-        if (value := getattr(features, name)) is not None
-    }
-    content = {
-        "version": VERSION,
-        "settings": dataclasses.asdict(settings),
-        "rows": [_to_json(row) for row, _ in samples],
-        "failures": [[failure.name, failure.reason] for failure in failures],
-    }
-    write_safetensors(tensors, {FORMAT: json.dumps(content)}, path)
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._tensors: dict[str, Tensor] = {}
+        self._rows: list[Row] = []
+        self._failures: list[Failure] = []
+
+    def add(self, row: Row, features: Features) -> None:
+        """Put in a clip."""
+        dtype = STORAGE[self.settings.storage]
+        for name in TENSORS:
+            value = getattr(features, name)
+            if value is not None:
+                self._tensors[f"{row.id}/{name}"] = value.to(dtype)
+        self._rows.append(row)
+
+    def fail(self, failure: Failure) -> None:
+        """Note that a clip could not be put in."""
+        self._failures.append(failure)
+
+    def write(self, path: Path) -> None:
+        """Write the shard, whole or not at all.
+
+        Raises:
+            MediaError: The folder is missing or cannot be written.
+            CheckpointError: The disk is full or fails.
+        """
+        content = {
+            "version": VERSION,
+            "settings": dataclasses.asdict(self.settings),
+            "rows": [_to_json(row) for row in self._rows],
+            "failures": [[failure.name, failure.reason] for failure in self._failures],
+        }
+        write_safetensors(self._tensors, {FORMAT: json.dumps(content)}, path)
 
 
 def read_shard_info(path: Path) -> ShardInfo:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,9 +14,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wavflow_core.batch import Failure
 from wavflow_core.errors import WavFlowError
-from wavflow_core.media.files import atomic_path
 
-from .failures import Failures
+from .failures import Failures, write_failures
 from .listings import Listing, list_audiocaps, list_folder, list_vggsound
 from .manifest import Row, read_manifest, write_manifest
 from .probing import check_row
@@ -61,7 +59,7 @@ def make_manifest(given: argparse.Namespace) -> None:
     dropped = given.output.with_suffix(".dropped.csv")
     write_failures(failed, dropped)
     failures = Failures(len(rows) + len(failed), share=given.max_failures)
-    count_all(failures, failed)
+    failures.add_all(failed)
     if not rows:
         raise WavFlowError(f"No clip is left; {str(dropped)!r} says why.")
     write_manifest(rows, given.output)
@@ -126,34 +124,6 @@ def _reasons(rows: Sequence[Row], workers: int) -> Iterator[str | None]:
             yield from pool.map(check_row, rows[first : first + CHUNK])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def count_all(failures: Failures, found: Sequence[Failure]) -> None:
-    """Count what was found; two rows of one id count as two.
-
-    Raises:
-        WavFlowError: More failed than is allowed.
-    """
-    names: dict[str, int] = {}
-    for failure in found:
-        names[failure.name] = count = names.get(failure.name, 0) + 1
-        name = failure.name if count == 1 else f"{failure.name} ({count})"
-        failures.add(Failure(name=name, reason=failure.reason))
-
-
-def write_failures(failures: Sequence[Failure], path: Path) -> None:
-    """Write ids and reasons as a table, whole or not at all.
-
-    Raises:
-        MediaError: The folder is missing or cannot be written.
-    """
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "reason"))
-        writer.writerows((failure.name, failure.reason) for failure in failures)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,16 +9,17 @@ start at the CSV's folder.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wavflow_core.batch import Failure, read_flag, read_table
 from wavflow_core.config import MAX_DURATION
 from wavflow_core.errors import WavFlowError
-from wavflow_core.media.files import atomic_path
+from wavflow_core.media.files import atomic_path, is_file
 
 FLAGS = ("video_exist", "text_exist")
 PATHS = ("video_path", "audio_path", "features_path")
@@ -81,20 +82,49 @@ def read_manifest(path: Path) -> tuple[list[Row], list[Failure]]:
 def write_manifest(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
     """Write a table that :func:`read_manifest` reads, whole or not at all.
 
-    Paths in the table's folder or below it become relative, so that the folder can be moved.
+    Paths in the table's folder or below it become relative, so that the folder can be moved. A
+    table that is there already and the same is left as it is.
 
     Raises:
         MediaError: The folder is missing or cannot be written.
     """
     folder = Path(path).resolve().parent
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            paths = [_relative(item, folder) for item in (row.video, row.audio, row.features)]
-            duration = "" if row.duration is None else repr(row.duration)
-            flags = (int(row.has_video), int(row.has_text))
-            writer.writerow([row.id, *paths, row.caption, repr(row.start), duration, *flags])
+    write_table(path, COLUMNS, [_cells(row, folder) for row in rows])
+
+
+def write_table(
+    path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Write a CSV file, whole or not at all, unless it is there already and the same.
+
+    Raises:
+        MediaError: The folder is missing or cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_changed(path, text.getvalue())
+
+
+def write_changed(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file, whole or not at all, unless it is there already and the same.
+
+    Raises:
+        MediaError: The folder is missing or cannot be written.
+    """
+    content = text.encode()
+    if is_file(path) and Path(path).read_bytes() == content:
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _cells(row: Row, folder: Path) -> list[object]:
+    paths = [_relative(item, folder) for item in (row.video, row.audio, row.features)]
+    duration = "" if row.duration is None else repr(row.duration)
+    flags = (int(row.has_video), int(row.has_text))
+    return [row.id, *paths, row.caption, repr(row.start), duration, *flags]
 
 
 def _name(cells: Mapping[str, str], number: int) -> str:

@@ -1,0 +1,323 @@
+"""From a manifest to features: ``python -m training.extract_features MANIFEST.csv -o STORE``.
+
+Several cards: ``torchrun --nproc-per-node 8 -m training.extract_features MANIFEST.csv -o STORE``. A
+run that was stopped, or whose manifest has grown, goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from wavflow_core.batch import Failure
+from wavflow_core.checkpoint import read_checkpoint
+from wavflow_core.devices import DTYPES, choose_dtype
+from wavflow_core.errors import FeatureError, WavFlowError
+from wavflow_core.features.extractor import frame_requests
+
+from . import extraction_plan as planning
+from .decoding import DecodedClips, decode, default_workers
+from .distributed import World, connect
+from .extraction_plan import Index, Plan
+from .failures import Failures
+from .feature_store import STORAGE, Settings, ShardWriter
+from .manifest import Row, read_manifest
+from .towers import Towers, encode, load_towers
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_DURATION = 8.0
+MISUSED, INTERRUPTED = 2, 130
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What the first process finds out for all.
+
+    Attributes:
+        plan: All shards.
+        todo: Numbers of those to make.
+        known: What had failed before.
+    """
+
+    plan: Plan
+    todo: Sequence[int]
+    known: Sequence[Failure]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Extract, and return the exit code.
+
+    0: done; 2: something given cannot be used, or too much fails; 130: interrupted.
+    """
+    given = build_parser().parse_args(arguments)
+    try:
+        with _stopping_on_signals(), connect(given.device) as world:
+            level = logging.INFO if world.is_main else logging.ERROR
+            logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+            extract(given, world)
+    except WavFlowError as error:
+        logger.error("extract_features: error: %s", error)
+        return MISUSED
+    except KeyboardInterrupt:
+        logger.error("extract_features: interrupted; the same command goes on.")
+        return INTERRUPTED
+    return 0
+
+
+def extract(given: argparse.Namespace, world: World) -> None:
+    """Encode all clips of a manifest that the store does not hold yet.
+
+    Raises:
+        WavFlowError: Something given cannot be used, or too many clips fail.
+    """
+    rows, unreadable = read_manifest(given.manifest)
+    expected = read_checkpoint(given.checkpoint).config if given.checkpoint else None
+    window = expected.audio.window if expected else DEFAULT_DURATION
+    duration = window if given.duration is None else given.duration
+    settings = Settings(duration=duration, storage=given.storage)
+
+    work = world.gather(prepare(given, settings, rows) if world.is_main else None)[0]
+    assert isinstance(work, Work)
+    failures = Failures(len(rows) + len(unreadable), share=given.max_failures)
+    if world.is_main:
+        failures.add_all((*unreadable, *work.known))
+
+    waiting = {row.id: row for row in rows}
+    ids = {id for number in work.todo for id in work.plan.shards[number]}
+    towers = load_towers(
+        [row for row in rows if row.id in ids],
+        expected,
+        clip=given.clip,
+        synchformer=given.synchformer,
+        folders=given.models,
+        device=world.device,
+        dtype=choose_dtype(given.dtype, world.device),
+    )
+    plan = with_encoders(work.plan, towers, given.output)
+    if world.is_main:
+        planning.write_plan(plan, given.output)
+    world.barrier()
+    try:
+        mine = work.todo[world.rank :: world.size]
+        encode_shards(
+            given, plan, mine, rows=waiting, towers=towers, failures=failures, world=world
+        )
+        world.barrier()
+    finally:
+        index = conclude(given.output, plan, rows) if world.is_main else None
+    if index is not None:  # what the other processes found counts too
+        failures.add_all(item for item in index.failures.values() if item.name in waiting)
+
+
+def prepare(given: argparse.Namespace, settings: Settings, rows: Sequence[Row]) -> Work:
+    """Make the store ready, and find out what is to be done.
+
+    Raises:
+        WavFlowError: The store is another's, damaged, or made with other settings.
+    """
+    store: Path = given.output
+    plan = planning.read_plan(store) or Plan(settings=settings)
+    plan = replace(plan, settings=planning.merge_settings(plan.settings, settings, store))
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        planning.remove_stale(store)
+    except OSError as error:
+        raise WavFlowError(f"Cannot write to {str(store)!r}: {error.strerror}.") from error
+    index = planning.read_index(store, plan, rows)
+    planning.warn_of_changes(index)
+    plan = planning.extend(
+        plan, rows, index, shard_size=given.shard_size, retry_failed=given.retry_failed
+    )
+    todo = planning.unfinished(plan, rows, index)
+    again = {id for number in todo for id in plan.shards[number]}
+    wanted = {row.id for row in rows} - again
+    if index.finished:
+        planning.write_index(index, store)
+    known = [item for item in index.failures.values() if item.name in wanted]
+    return Work(plan=plan, todo=todo, known=known)
+
+
+def with_encoders(plan: Plan, towers: Towers, store: Path) -> Plan:
+    """The plan with the encoders named.
+
+    Raises:
+        FeatureError: The store was made with others.
+    """
+    given = replace(
+        plan.settings,
+        clip_encoder=towers.clip.config if towers.clip else None,
+        sync_encoder=towers.synchformer.config if towers.synchformer else None,
+    )
+    return replace(plan, settings=planning.merge_settings(plan.settings, given, store))
+
+
+def encode_shards(
+    given: argparse.Namespace,
+    plan: Plan,
+    numbers: Sequence[int],
+    *,
+    rows: Mapping[str, Row],
+    towers: Towers,
+    failures: Failures,
+    world: World,
+) -> None:
+    """Make the shards of this process, one after the other.
+
+    Raises:
+        WavFlowError: Too many clips fail, or a shard cannot be written.
+    """
+    wanted = [rows[id] for n in numbers for id in plan.shards[n] if id in rows]
+    duration = plan.settings.duration
+    requests = frame_requests(duration, clip=towers.clip, synchformer=towers.synchformer)
+    clips = DecodedClips(wanted, requests, check_audio=not given.no_audio_check)
+    decoded = decode(clips, workers=default_workers() if given.workers is None else given.workers)
+    begun, made = time.perf_counter(), 0
+    with (
+        logging_redirect_tqdm([logging.root]),
+        contextlib.closing(decoded),
+        tqdm(total=len(wanted), unit="clip", disable=not (world.is_main and wanted)) as bar,
+    ):
+        for number in numbers:
+            writer = ShardWriter(plan.settings)
+            for id in plan.shards[number]:
+                if (
+                    id not in rows
+                ):  # the manifest has shrunk; where it grows again, so will the plan
+                    continue
+                clip = next(decoded)
+                try:
+                    writer.add(clip.row, encode(clip, towers, duration))
+                    made += 1
+                except FeatureError as error:
+                    failure = Failure(name=id, reason=str(error))
+                    writer.fail(failure)
+                    failures.add(failure)
+                bar.update()
+            writer.write(planning.shard_path(given.output, number))
+    total = int(world.sum(torch.tensor([made])))  # and with it wait for the slowest
+    elapsed = time.perf_counter() - begun
+    if total:
+        logger.info(
+            "Encoded %d clips in %.1f s: %.2f clips/s, %.1f times real time.",
+            *(total, elapsed, total / elapsed, total * duration / elapsed),
+        )
+
+
+def conclude(store: Path, plan: Plan, rows: Sequence[Row]) -> Index:
+    """Write what the store holds now, and say it.
+
+    Raises:
+        WavFlowError: A shard is damaged, or the store cannot be written.
+    """
+    index = planning.read_index(store, plan, rows)
+    planning.write_index(index, store)
+    held = index.rows.values()
+    seen, told = sum(row.has_video for row in held), sum(row.has_text for row in held)
+    logger.info(
+        "%s holds %d clips in %d shards: %d with video, %d with a caption; %d failed%s.",
+        *(store, len(held), len(index.finished), seen, told, len(index.failures)),
+        f", see {store / planning.FAILURES}" if index.failures else "",
+    )
+    return index
+
+
+@contextlib.contextmanager
+def _stopping_on_signals() -> Iterator[None]:
+    """Let SIGTERM stop us as Ctrl-C does; a second signal does not wait for the clearing up."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for item in previous:
+            signal.signal(item, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    previous = {item: signal.getsignal(item) for item in (signal.SIGINT, signal.SIGTERM)}
+    for item in previous:
+        signal.signal(item, stop)
+    try:
+        yield
+    finally:
+        for item, handler in previous.items():
+            signal.signal(item, handler)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.extract_features",
+        description="Encode the clips of a manifest into a store of features; a run that was "
+        "stopped goes on with the same command.",
+    )
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="STORE")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint that the features are for: its window, and a check of the encoders",
+    )
+    parser.add_argument(
+        "--duration",
+        type=float,
+        metavar="SECONDS",
+        help="of each clip; longer than the window leaves room to crop (default: the window of "
+        f"--checkpoint, or {DEFAULT_DURATION:g})",
+    )
+    parser.add_argument("--storage", choices=STORAGE, default="bf16", help="(default: bf16)")
+    parser.add_argument("--shard-size", type=int, default=256, help="clips (default: 256)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="processes that decode, of each rank; 0 decodes in the rank itself (default: as many as "
+        "there are cores for, at most 8)",
+    )
+    parser.add_argument(
+        "--max-failures",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="share of the clips that may fail, 0 to 1 (default: 0.1)",
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="try what failed once more")
+    parser.add_argument(
+        "--no-audio-check", action="store_true", help="take clips whose sound cannot be read too"
+    )
+    _add_encoders(parser)
+    return parser
+
+
+def _add_encoders(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("encoders (default: where `wavflow download` puts them)")
+    group.add_argument("--clip", metavar="FILE")
+    group.add_argument("--synchformer", metavar="FILE")
+    group.add_argument(
+        "--models",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder to look in for encoders; may be given several times",
+    )
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    group.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", *DTYPES),
+        help="to compute in (default: auto, which is bf16 on cuda and fp32 elsewhere)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
