@@ -78,7 +78,7 @@ def run_settings(manifest: Path, **sections) -> dict:
     settings = {name: dict(v) if isinstance(v, dict) else v for name, v in TINY_RUN.items()}
     settings["data"]["train"] = [str(manifest)]
     for name, changes in sections.items():
-        settings[name] = {**settings.get(name, {}), **changes} if isinstance(changes, dict) else changes
+        settings[name] = {**settings.get(name, {}), **changes}
     return settings
 
 

@@ -1,0 +1,193 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from support.training import make_clip, make_data, one_process, run_config
+
+from training.data import Clips, Positions, adopt_encoders, make_loader, read_rows
+from training.distributed import World
+from training.manifest import read_manifest, write_manifest
+from wavflow_core.errors import ConfigError, FeatureError, WavFlowError
+from wavflow_core.model.patchify import to_tokens
+
+
+def clips_of(manifest, **sections):
+    config = run_config(manifest, **sections)
+    rows, _ = read_rows(config.data.train, max_failures=1.0)
+    return Clips(rows, adopt_encoders(config, Clips(rows, config)))
+
+
+def taken(loader, count):
+    return list(itertools.islice(iter(loader), count))
+
+
+def same(first, second):
+    assert first.ids == second.ids
+    for name in ("x_1", "x_0", "t"):
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+    for name in ("clip", "sync", "text", "has_clip", "has_sync", "has_text"):
+        assert torch.equal(getattr(first.features, name), getattr(second.features, name)), name
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"), 5)
+
+
+def test_a_clip_comes_with_its_sound_as_tokens_and_its_features(manifest):
+    clips = clips_of(manifest, data={"drop_video": 0.0, "drop_text": 0.0})
+    batch = clips[0]
+    [row] = [row for row in clips.rows if row.id == batch.ids[0]]
+    sound, config = clips.reader.sound(row), clips.config
+    tokens = to_tokens(sound, config.audio, num_tokens=80, patch_size=200)
+    assert torch.equal(batch.x_1[0], tokens)
+    assert torch.equal(batch.features.clip[0], clips.reader.features(row).clip)
+    assert batch.features.has_clip.all()
+    assert batch.features.has_text.all()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_restart_in_the_middle_of_an_epoch_goes_on_with_the_same_batches(manifest, workers):
+    clips = clips_of(manifest, data={"workers": 0})
+    whole = taken(make_loader(clips, one_process(), first_step=0), 6)
+    clips = clips_of(manifest, data={"workers": workers})
+    rest = taken(make_loader(clips, one_process(), first_step=3), 3)
+    for first, second in zip(whole[3:], rest, strict=True):
+        same(first, second)
+
+
+def test_processes_and_micro_batches_share_the_same_clips(manifest):
+    config = run_config(manifest, optim={"batch_size": 4})
+    alone = [i for batch in itertools.islice(Positions(config, one_process()), 3) for i in batch]
+    split = replace(config, optim=replace(config.optim, micro_batch=1))
+    worlds = [World(rank=rank, size=2, device=torch.device("cpu")) for rank in range(2)]
+    streams = [iter(Positions(split, world)) for world in worlds]
+    shared = []
+    for _ in range(3):
+        for stream in streams:
+            shared += [i for batch in itertools.islice(stream, 2) for i in batch]
+    assert shared == alone == list(range(12))
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused(manifest):
+    config = run_config(manifest, optim={"batch_size": 4})
+    world = World(rank=0, size=3, device=torch.device("cpu"))
+    with pytest.raises(ConfigError, match="batch_size is 4, which 3 processes cannot share"):
+        Positions(config, world)
+
+
+def test_missing_modalities_are_marked(tmp_path):
+    rows = [
+        make_clip(tmp_path, "t2a", video=False),
+        make_clip(tmp_path, "v2a", text=False),
+        make_clip(tmp_path, "vt2a"),
+    ]
+    write_manifest(rows, tmp_path / "m.csv")
+    clips = clips_of(tmp_path / "m.csv", data={"drop_video": 0.0, "drop_text": 0.0})
+    shown = {}
+    for position in range(3):
+        batch = clips[position]
+        flags = (batch.features.has_clip, batch.features.has_sync, batch.features.has_text)
+        shown[batch.ids[0]] = tuple(bool(flag) for flag in flags)
+    assert shown == {
+        "t2a": (False, False, True),
+        "v2a": (True, True, False),
+        "vt2a": (True, True, True),
+    }
+
+
+def test_longer_clips_are_cropped_at_random_with_their_features(tmp_path):
+    write_manifest([make_clip(tmp_path, "long", seconds=4.0)], tmp_path / "m.csv")
+    clips = clips_of(tmp_path / "m.csv", data={"drop_video": 0.0})
+    sound = clips.reader.sound(clips.rows[0])
+    whole = clips.reader.features(clips.rows[0])
+    starts = set()
+    for position in range(12):
+        batch = clips[position]
+        [hop] = [
+            hop
+            for hop in range(10)
+            if torch.equal(batch.features.sync[0], whole.sync[8 * hop : 8 * hop + 16])
+        ]
+        start = round(hop * 0.32 * 16000)
+        audio = clips.config.audio
+        tokens = to_tokens(sound, audio, num_tokens=80, patch_size=200, start=start)
+        assert torch.equal(batch.x_1[0], tokens)
+        starts.add(hop)
+    assert len(starts) > 3
+
+
+def test_a_file_that_goes_bad_is_named_and_its_place_taken_by_the_next_clip(tmp_path):
+    manifest = make_data(tmp_path, 4)
+    (tmp_path / "clip2.wav").write_bytes(b"no sound at all")
+    clips = clips_of(manifest)
+    batches = [clips[position] for position in range(4)]
+    names = [batch.ids[0] for batch in batches]
+    assert sorted(names) == ["clip0", "clip1", "clip3", "clip3"]
+    [failure] = [failure for batch in batches for failure in batch.failures]
+    assert failure.name == "clip2"
+    assert "clip2.wav" in failure.reason
+
+
+def test_data_in_which_nothing_can_be_read_say_why(tmp_path):
+    manifest = make_data(tmp_path, 2)
+    clips = clips_of(manifest)
+    for row in clips.rows:
+        row.audio.unlink()
+    with pytest.raises(WavFlowError, match=r"2 clips in a row cannot be read. clip.*wav"):
+        clips[0]
+
+
+def test_rows_that_cannot_be_trained_on_are_named_and_counted(tmp_path, caplog):
+    manifest = make_data(tmp_path, 6)
+    rows, _ = read_manifest(manifest)
+    (tmp_path / "clip1.features.safetensors").unlink()
+    rows[2] = replace(rows[2], features=None)
+    rows[3] = replace(rows[3], audio=None)
+    write_manifest([*rows, rows[0]], manifest)
+    found, failures = read_rows([str(tmp_path)], max_failures=1.0)
+    assert [row.id for row in found] == ["clip0", "clip4", "clip5"]
+    reasons = {failure.name: failure.reason for failure in failures.found}
+    assert "do not exist" in reasons["clip1"]
+    assert "no features of it" in reasons["clip2"]
+    assert "no sound of it" in reasons["clip3"]
+    assert "same id" in reasons["clip0"]
+    assert "Left out clip1" in caplog.text
+
+
+def test_too_many_rows_that_fail_stop_the_run(tmp_path):
+    manifest = make_data(tmp_path, 8)
+    for i in range(5):
+        (tmp_path / f"clip{i}.features.safetensors").unlink()
+    with pytest.raises(WavFlowError, match="4 of 8 samples failed, and 3 may: .*clip3"):
+        read_rows([str(manifest)], max_failures=0.25)
+
+
+def test_no_data_at_all_are_refused():
+    with pytest.raises(ConfigError, match="no clip can be used; give manifests, or folders"):
+        read_rows([], max_failures=0.1)
+
+
+def test_the_encoders_of_the_features_enter_the_configuration(manifest):
+    config = clips_of(manifest).config
+    assert config.clip.fingerprint == "c" * 16
+    assert config.sync.fingerprint == "5" * 16
+
+
+def test_features_of_other_encoders_are_refused(manifest):
+    config = run_config(manifest, clip={"architecture": "other"})
+    rows, _ = read_rows(config.data.train, max_failures=0.1)
+    with pytest.raises(FeatureError, match="clip4: The CLIP encoder given is clip_tiny"):
+        adopt_encoders(config, Clips(rows, config))
+
+
+def test_features_of_another_width_are_a_failure_that_says_so(manifest):
+    clips = clips_of(manifest, model={"sync_dim": 32})
+    with pytest.raises(WavFlowError, match=r"sync features have shape \(16, 64\).*\(16, 32\)"):
+        clips[0]
+
+
+def test_overfitting_takes_the_first_clips_alone(manifest):
+    clips = clips_of(manifest, data={"overfit": 2})
+    assert {clips[position].ids[0] for position in range(8)} == {"clip0", "clip1"}

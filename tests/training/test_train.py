@@ -1,0 +1,325 @@
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from support import golden, recipe
+from support.tiny import inputs, model_config
+from support.training import make_data, one_process, run_config
+
+from training.data import TrainBatch
+from training.export import export_state
+from training.export import main as export_main
+from training.log import read_log
+from training.run import set_up
+from training.signals import StopRequest, stop_on_signals
+from training.state import latest_state, read_state
+from training.step import TrainingStep, checkpoint_blocks
+from training.train import train
+from wavflow_core.conditions import FeatureBatch
+from wavflow_core.config import FlowConfig
+from wavflow_core.errors import CheckpointError, ConfigError, WavFlowError
+from wavflow_core.model import WavFlow
+from wavflow_core.pipeline import load_model
+
+REFERENCE_CLAMP = 1e-6
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"), 5)
+
+
+def losses_of(folder):
+    return {entry["step"]: entry["loss"] for entry in read_log(folder / "log.jsonl")}
+
+
+def run(config, folder, stop=None):
+    return train(config, folder, one_process(), stop or StopRequest())
+
+
+def weights_of(folder):
+    return latest_state(folder).tensors("model")
+
+
+def golden_step():
+    metadata = golden.load("wavflow_tiny.safetensors")[1]
+    model = recipe.fill(WavFlow(model_config(metadata)))
+    clip, sync, text = inputs()
+    there = torch.ones(2, dtype=torch.bool)
+    batch = TrainBatch(
+        ids=("a", "b"),
+        x_1=recipe.tensor("train.x1", (2, 50, 20)),
+        x_0=recipe.tensor("train.x0", (2, 50, 20)),
+        t=torch.tensor([0.2, 0.7]),
+        features=FeatureBatch(
+            clip=clip, sync=sync, text=text, has_clip=there, has_sync=there, has_text=there
+        ),
+    )
+    return TrainingStep(model, FlowConfig(loss_clamp=REFERENCE_CLAMP)), batch
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_one_training_step_has_the_loss_and_every_gradient_norm_of_the_golden(checkpointed):
+    tensors = golden.load("wavflow_tiny.safetensors")[0]
+    step, batch = golden_step()
+    if checkpointed:
+        checkpoint_blocks(step.model)
+    loss = step(batch).mean()
+    loss.backward()
+    assert torch.allclose(loss, tensors["train.loss"][0], rtol=1e-5)
+    norms = torch.stack(
+        [torch.zeros(()) if p.grad is None else p.grad.norm() for p in step.model.parameters()]
+    )
+    # Sums that cancel to nearly nothing are noise: relative to the largest norm they are zero.
+    floor = 1e-7 * tensors["train.grad_norms"].max()
+    assert torch.allclose(norms, tensors["train.grad_norms"], rtol=1e-5, atol=float(floor))
+
+
+def test_a_dropped_modality_teaches_the_empty_features_and_nothing_else_of_that_modality():
+    step, batch = golden_step()
+    shown = torch.tensor([True, False])
+    features = replace(batch.features, has_clip=shown, has_sync=~shown)
+    step(replace(batch, features=features)).mean().backward()
+    model = step.model
+    assert model.empty_clip_feat.grad.norm() > 0
+    assert model.empty_sync_feat.grad.norm() > 0
+    assert model.empty_string_feat.grad is None
+    model.zero_grad()
+    step(batch).mean().backward()
+    assert model.empty_clip_feat.grad.norm() == 0
+
+
+def test_what_is_hidden_does_not_change_the_loss():
+    step, batch = golden_step()
+    hidden = replace(batch.features, has_text=torch.tensor([False, False]))
+    other = replace(hidden, text=hidden.text + 5)
+    first, second = (step(replace(batch, features=f)) for f in (hidden, other))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, step(batch))
+
+
+def test_bf16_is_near_fp32():
+    step, batch = golden_step()
+    low = TrainingStep(step.model, step.config, autocast=torch.bfloat16)
+    assert torch.allclose(low(batch), step(batch), rtol=0.05)
+    assert low(batch).dtype == torch.float32
+
+
+def test_a_run_writes_a_log_states_and_a_checkpoint_and_learns(manifest, tmp_path):
+    config = run_config(manifest, optim={"steps": 30, "lr": 3e-3}, data={"overfit": 2})
+    assert run(config, tmp_path)
+    losses = losses_of(tmp_path)
+    assert list(losses) == list(range(1, 31))
+    assert sum(list(losses.values())[-5:]) < 0.5 * sum(list(losses.values())[:5])
+    names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert names == ["model.safetensors", *(f"state-000000{n}.safetensors" for n in (26, 28, 30))]
+    entry = read_log(tmp_path / "log.jsonl")[-1]
+    assert entry["clips_per_second"] > 0
+    assert entry["memory_gib"] > 0
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 5])
+def test_a_run_that_was_stopped_goes_on_exactly(manifest, tmp_path, cut):
+    """Steps 1 to 6 with states at 2 and 4, stopped before the end and begun again."""
+    config = run_config(manifest)
+    run(config, tmp_path / "whole")
+    run(replace(config, optim=replace(config.optim, steps=cut)), tmp_path / "cut")
+    assert run(config, tmp_path / "cut")
+    assert losses_of(tmp_path / "cut") == losses_of(tmp_path / "whole")
+    first, second = (latest_state(tmp_path / name) for name in ("cut", "whole"))
+    for kind in ("model", "exp_avg", "exp_avg_sq", "ema0", "ema1"):
+        for name, tensor in second.tensors(kind).items():
+            assert torch.equal(tensor, first.tensors(kind)[name]), (kind, name)
+    assert first.averages == second.averages
+
+
+def test_steps_after_the_last_state_are_logged_once(manifest, tmp_path):
+    config = run_config(manifest)
+    run(config, tmp_path)
+    latest_state(tmp_path).path.unlink()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')  # cut off by a kill
+    assert run(config, tmp_path)
+    steps = [entry["step"] for entry in read_log(tmp_path / "log.jsonl")]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_mean_over_several_steps_is_the_same_after_a_restart(manifest, tmp_path):
+    config = run_config(manifest, output={"log_every": 4, "save_every": 3})
+    run(config, tmp_path / "whole")
+    run(config, tmp_path / "cut")
+    latest_state(tmp_path / "cut").path.unlink()
+    run(config, tmp_path / "cut")
+    assert losses_of(tmp_path / "cut") == losses_of(tmp_path / "whole")
+
+
+def test_a_signal_saves_the_state_and_stops(manifest, tmp_path):
+    config = run_config(manifest, optim={"steps": 500}, output={"save_every": 0})
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.made
+        assert not run(config, tmp_path, stop)
+    assert latest_state(tmp_path).progress.step == 1
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_second_signal_interrupts_at_once():
+    with stop_on_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_finished_run_does_nothing_more(manifest, tmp_path):
+    config = run_config(manifest)
+    run(config, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("state*")}
+    assert run(config, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("state*")} == before
+
+
+def test_micro_batches_and_checkpointed_blocks_change_nothing_but_rounding(manifest, tmp_path):
+    config = run_config(manifest)
+    run(config, tmp_path / "plain")
+    for name, changed in (
+        ("micro", replace(config, optim=replace(config.optim, micro_batch=1))),
+        ("uneven", replace(config, optim=replace(config.optim, micro_batch=3))),
+        (
+            "checkpointed",
+            replace(config, execution=replace(config.execution, checkpoint_activations=True)),
+        ),
+    ):
+        run(changed, tmp_path / name)
+        expected = losses_of(tmp_path / "plain")
+        assert losses_of(tmp_path / name) == pytest.approx(expected, rel=1e-5), name
+
+
+def test_compiled_blocks_change_nothing_but_rounding(manifest, tmp_path, monkeypatch):
+    # Everything but the compiling of kernels, which takes a minute on a CPU.
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda module: compile_module(module, backend="aot_eager")
+    )
+    config = run_config(manifest, optim={"steps": 3})
+    run(config, tmp_path / "plain")
+    compiled = replace(config, execution=replace(config.execution, compile=True))
+    run(compiled, tmp_path / "compiled")
+    expected = losses_of(tmp_path / "plain")
+    assert losses_of(tmp_path / "compiled") == pytest.approx(expected, rel=1e-4)
+
+
+def test_velocity_prediction_trains_too(manifest, tmp_path):
+    config = run_config(manifest, flow={"prediction": "v", "noise_shift": 3.0, "noise_scale": 1.5})
+    assert run(config, tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_clips_and_keeps_the_last_state(manifest, tmp_path):
+    config = run_config(manifest, optim={"steps": 4})
+    run(config, tmp_path)
+    state = latest_state(tmp_path)
+    broken = state.tensors("model")
+    from safetensors.torch import save_file
+
+    from wavflow_core.tensor_files import read_metadata
+
+    everything = {
+        f"{kind}/{name}": tensor.clone()
+        for kind in ("model", "exp_avg", "exp_avg_sq", "ema0", "ema1")
+        for name, tensor in state.tensors(kind).items()
+    }
+    everything["model/final_layer.conv.bias"] = torch.full_like(
+        broken["final_layer.conv.bias"], torch.nan
+    )
+    save_file(everything, state.path, metadata=read_metadata(state.path))
+    longer = replace(config, optim=replace(config.optim, steps=9))
+    with pytest.raises(WavFlowError, match=r"loss of step 5 is not a number; its clips are clip\d"):
+        run(longer, tmp_path)
+    assert latest_state(tmp_path).progress.step == 4
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "not a number"
+    assert "clip" in last["text"]
+
+
+def test_validation_and_samples_are_written(manifest, tmp_path):
+    pytest.importorskip("tensorboard")
+    config = run_config(
+        manifest,
+        data={"validation": [str(manifest)]},
+        output={
+            "validate_every": 3,
+            "sample_every": 6,
+            "samples": 2,
+            "sample_steps": 2,
+            "tensorboard": True,
+        },
+    )
+    run(config, tmp_path)
+    entries = read_log(tmp_path / "log.jsonl")
+    validated = [entry for entry in entries if "validation_loss" in entry]
+    assert [entry["step"] for entry in validated] == [3, 6]
+    assert validated[1]["validation_loss"] < validated[0]["validation_loss"]
+    written = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "samples").rglob("*.*"))
+    assert written == [
+        f"samples/{place}/{name}"
+        for place in ("step-00000006", "true")
+        for name in ("00.png", "00.wav", "01.png", "01.wav")
+    ]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_a_folder_of_another_model_is_not_gone_on_with(manifest, tmp_path):
+    run(run_config(manifest), tmp_path)
+    with pytest.raises(ConfigError, match="holds a training .* with other settings of model"):
+        run(run_config(manifest, model={"hidden_dim": 32}), tmp_path)
+
+
+def test_other_settings_are_said_when_going_on(manifest, tmp_path, caplog):
+    run(run_config(manifest), tmp_path)
+    run(run_config(manifest, optim={"lr": 5e-4}), tmp_path)
+    assert "Settings of optim are not those" in caplog.text
+
+
+def test_the_empty_caption_comes_from_beside_the_features(manifest, tmp_path):
+    model = set_up(run_config(manifest), tmp_path, one_process())[0].model
+    assert torch.equal(model.empty_string_feat, recipe.tensor("empty.text", (77, 64)))
+
+
+def test_without_the_empty_caption_it_is_said(tmp_path, caplog):
+    manifest = make_data(tmp_path, 2)
+    (tmp_path / "empty_text.safetensors").unlink()
+    set_up(run_config(manifest), tmp_path / "run", one_process())
+    assert "features of the empty caption stay zero" in caplog.text
+
+
+@pytest.mark.parametrize("choice", ["live", "ema", "ema2", "auto"])
+def test_an_exported_checkpoint_loads_without_any_further_argument(manifest, tmp_path, choice):
+    config = run_config(
+        manifest, data={"name": "some clips", "license": "CC0-1.0"}, ema={"decays": [0.5, 0.3]}
+    )
+    run(config, tmp_path)
+    state = latest_state(tmp_path)
+    output = tmp_path / f"{choice}.safetensors"
+    assert export_main([str(tmp_path), "-o", str(output), "--weights", choice]) == 0
+    loaded = load_model(output, device="cpu")
+    kind = {"live": "model", "ema": "ema0", "ema2": "ema1", "auto": "ema0"}[choice]
+    expected = state.tensors(kind)["audio_input_proj.0.weight"]
+    assert torch.equal(loaded.model.audio_input_proj[0].weight, expected)
+    assert loaded.config == state.config.wavflow
+    assert loaded.config.clip.fingerprint == "c" * 16
+    provenance = loaded.provenance
+    assert (provenance.step, provenance.data, provenance.license) == (6, "some clips", "CC0-1.0")
+    assert provenance.ema_decay == {"live": None, "ema": 0.5, "ema2": 0.3, "auto": 0.5}[choice]
+
+
+def test_what_cannot_be_exported_is_said(manifest, tmp_path, capsys):
+    assert export_main([str(tmp_path), "-o", str(tmp_path / "x.safetensors")]) == 2
+    assert "holds no state" in capsys.readouterr().err
+    run(run_config(manifest, ema={"decays": []}), tmp_path)
+    assert export_state(tmp_path, tmp_path / "x.safetensors").weights == "live"
+    with pytest.raises(CheckpointError, match="has 0 averages, so no 'ema'"):
+        export_state(tmp_path, tmp_path / "x.safetensors", choice="ema")
+    with pytest.raises(CheckpointError, match="no training state of version"):
+        read_state(tmp_path / "x.safetensors")
