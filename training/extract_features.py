@@ -280,7 +280,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers",
         type=int,
-        help="processes that decode, of each rank; 0 decodes in the rank itself (default: as many as "
+        help="processes that decode, of each rank, 0 for none (default: as many as "
         "there are cores for, at most 8)",
     )
     parser.add_argument(
