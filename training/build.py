@@ -77,7 +77,8 @@ def share_out(step: TrainingStep, execution: ExecutionConfig, world: World) -> n
     if execution.strategy == "fsdp":
         mesh = init_device_mesh(world.device.type, (world.size,))
         for module in (*blocks, step):
-            fully_shard(module, mesh=mesh)
+            # Also the outermost weights are dealt out again, as the averages expect them.
+            fully_shard(module, mesh=mesh, reshard_after_forward=True)
         return step
     cards = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(step, device_ids=cards, gradient_as_bucket_view=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import FrameType
 
 import torch
 from torch import Tensor
@@ -32,6 +35,7 @@ MANIFEST_NAME = "manifest.csv"
 # So many clips in a row may be unreadable before a batch gives up.
 ATTEMPTS = 16
 GIGABYTE = 1e9
+LINGER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -273,9 +277,19 @@ def make_loader(clips: Clips, world: World, *, first_step: int) -> DataLoader[Tr
 
 
 def _quiet_worker(_: int) -> None:
-    """A worker leaves signals to the training, which ends it, and computes with one thread."""
+    """A worker leaves stopping to the training, and computes with one thread.
+
+    A signal to the whole group reaches it too; it lives on for as long as a step may take, so that
+    the training can end that and save.
+    """
+
+    def linger(_number: int, _frame: FrameType | None) -> None:
+        timer = threading.Timer(LINGER_SECONDS, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, linger)
     torch.set_num_threads(1)
 
 
