@@ -167,6 +167,7 @@ def _as_it_is(decoded: Decoded) -> Decoded:
 
 def _begin_worker(_: int) -> None:
     """A worker leaves signals to the process that encodes, which ends it, and takes one core."""
+    # Launchers send them to all; a worker that obeys would look like one that crashed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)

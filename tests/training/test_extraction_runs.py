@@ -139,14 +139,18 @@ def test_two_processes_make_the_same_store_as_one(tmp_path, quiet, options):
     assert f"Encoded {SHARDS * SIZE} clips in" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_with_130_and_the_next_run_goes_on(tmp_path, quiet, options, number):
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill), (signal.SIGTERM, os.killpg)],
+    ids=["to all of a terminal", "to the process", "to all of a launcher"],
+)
+def test_a_signal_stops_with_130_and_the_next_run_goes_on(tmp_path, quiet, options, number, send):
     table, wanted = quiet
     store = tmp_path / "store"
     line = command(table, store, options, "--shard-size", SIZE, "--workers", 1)
-    process = start(line)
+    process = start(line, start_new_session=True)
     wait_for(lambda: len(shards(store)) > 1)
-    process.send_signal(number)
+    send(process.pid, number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     assert "interrupted; the same command goes on" in errors
