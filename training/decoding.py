@@ -170,4 +170,7 @@ def _begin_worker(_: int) -> None:
     # Launchers send them to all; a worker that obeys would look like one that crashed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Frames go by the name of their memory. Open files would need a thread that hands them out,
+    # complains where we stop before all are fetched, and counts against the limit of open files.
+    torch.multiprocessing.set_sharing_strategy("file_system")
     torch.set_num_threads(1)
