@@ -12,9 +12,9 @@ help: ## Show the targets
 
 setup: $(STAMP) ## Make the virtual environment and install everything
 
-$(STAMP): pyproject.toml requirements.txt $(wildcard $(CONSTRAINTS))
+$(STAMP): pyproject.toml requirements.txt training/requirements.txt tests/requirements.txt $(wildcard $(CONSTRAINTS))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+	$(BIN)/python -m pip install --quiet --editable ".[training,dev]" $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 	@touch $@
 
 test: setup ## Set up and run the tests

@@ -89,7 +89,15 @@ def test_the_core_imports_itself_relatively_and_neither_nodes_nor_training_nor_c
     assert not [item for item in absolute_imports(path) if item[0] in forbidden]
 
 
-@pytest.mark.parametrize("path", sources("wavflow_core"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", sources("training"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_training_imports_itself_relatively_and_of_ours_the_core_alone(path):
+    forbidden = {"training", "nodes", "comfy", "comfy_api", "folder_paths"}
+    assert not [item for item in absolute_imports(path) if item[0] in forbidden]
+
+
+@pytest.mark.parametrize(
+    "path", sources("wavflow_core", "training"), ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_files_and_functions_stay_small(path):
     text = path.read_text()
     limit = MAX_MODEL_FILE if path == CORE / "model" / "wavflow.py" else MAX_FILE
@@ -142,7 +150,7 @@ print(time.perf_counter() - start)
 
 
 def test_no_module_of_ours_touches_the_module_path():
-    for path in sources("wavflow_core"):
+    for path in sources("wavflow_core", "training", "nodes"):
         assert "sys.path" not in path.read_text()
 
 
@@ -157,3 +165,16 @@ def test_requirements_are_the_seven_names_without_pins():
         "safetensors",
         "numpy",
     ]
+
+
+def test_the_programs_of_the_training_are_imported_without_side_effects():
+    code = """
+import signal, sys, logging
+before = (list(sys.path), logging.root.level, signal.getsignal(signal.SIGINT))
+import training.train, training.export, training.evaluate
+import training.extract_features, training.make_manifest
+print((list(sys.path), logging.root.level, signal.getsignal(signal.SIGINT)) == before)
+heavy = ("tensorboard", "torchaudio", "open_clip", "av_bench", "pymunk")
+print([name for name in heavy if name in sys.modules])
+"""
+    assert run_python(code).split("\n")[:2] == ["True", "[]"]

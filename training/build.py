@@ -14,22 +14,19 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from wavflow_core.errors import ConfigError
-from wavflow_core.features.store import load_features
-from wavflow_core.media.files import is_file
 from wavflow_core.model import WavFlow
 from wavflow_core.model.init import initialize
 
 from .config import ExecutionConfig, TrainConfig
 from .distributed import World
 from .draws import seed_of
+from .empty_text import read_empty_text
 from .manifest import Row
 from .state import State
 from .step import TrainingStep, checkpoint_blocks, transformer_blocks
 from .warm_start import warm_start
 
 logger = logging.getLogger(__name__)
-
-EMPTY_TEXT_NAME = "empty_text.safetensors"
 
 
 def start_model(config: TrainConfig, saved: State | None, rows: Sequence[Row]) -> WavFlow:
@@ -96,8 +93,7 @@ def gradient_sync(stepper: nn.Module, *, on: bool) -> AbstractContextManager[Non
 def _take_empty_text(model: WavFlow, rows: Sequence[Row]) -> bool:
     """Take the empty caption's features from beside the data's, where the extraction put them."""
     for folder in dict.fromkeys(row.features.parent for row in rows if row.features):
-        path = folder / EMPTY_TEXT_NAME
-        found = load_features(path).text if is_file(path) else None
+        found = read_empty_text(folder)
         if found is not None and found.shape == model.empty_string_feat.shape:
             model.empty_string_feat.data.copy_(found)
             return True

@@ -34,7 +34,7 @@ from .extraction_plan import Index, Plan
 from .failures import Failures
 from .feature_store import STORAGE, Settings, ShardWriter
 from .manifest import Row, read_manifest
-from .towers import Towers, encode, load_towers
+from .towers import Towers, encode, load_towers, save_empty_text
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ def extract(given: argparse.Namespace, world: World) -> None:
     plan = with_encoders(work.plan, towers, given.output)
     if world.is_main:
         planning.write_plan(plan, given.output)
+        save_empty_text(towers, given.output, clip=given.clip, folders=given.models)
     world.barrier()
     try:
         mine = work.todo[world.rank :: world.size]

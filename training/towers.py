@@ -17,8 +17,11 @@ from wavflow_core.features.encoders import load_clip, load_synchformer
 from wavflow_core.features.extractor import extract_features
 from wavflow_core.features.store import Features
 from wavflow_core.features.synchformer import Synchformer
+from wavflow_core.media.files import is_file
 
 from .decoding import Decoded
+from .empty_text import NAME as EMPTY_TEXT
+from .empty_text import write_empty_text
 from .extraction_plan import has_caption, has_picture
 from .manifest import Row
 
@@ -70,6 +73,28 @@ def load_towers(
         if expected is not None:
             check_encoder("Synchformer", sync_tower.config, expected.sync)
     return Towers(clip=clip_tower, synchformer=sync_tower)
+
+
+def save_empty_text(
+    towers: Towers, store: Path, *, clip: str | None, folders: Sequence[Path]
+) -> None:
+    """Put the features of the empty caption beside the others, for the training to begin with.
+
+    Args:
+        towers: What is loaded; without a text tower, one is loaded for this alone.
+        store: Folder of the store.
+        clip: File of CLIP weights; None looks for the published one.
+        folders: Folders to look in first.
+
+    Raises:
+        CheckpointError: The weights are missing or unusable, or the file cannot be written.
+    """
+    encoder = towers.clip
+    if encoder is None or is_file(store / EMPTY_TEXT):
+        return
+    if "text" not in encoder.towers:
+        encoder = load_clip(weights.resolve(clip or "clip", folders=folders), towers=["text"])
+    write_empty_text(encoder, store)
 
 
 def encode(clip: Decoded, towers: Towers, duration: float) -> Features:

@@ -5,11 +5,13 @@ from pathlib import Path
 import torch
 
 from support import recipe
+from training.empty_text import FORMAT, NAME, TENSOR
 from training.manifest import Row, write_manifest
 from training.settings import build_config
 from wavflow_core.config import EncoderConfig
 from wavflow_core.features.store import Features, save_features
 from wavflow_core.media.audio import AudioClip, write_audio
+from wavflow_core.tensor_files import write_safetensors
 
 RATE = 16000
 CLIP = EncoderConfig(architecture="clip_tiny", fingerprint="c" * 16)
@@ -64,9 +66,8 @@ def make_data(folder: Path, count: int = 5, **options) -> Path:
     """A manifest of so many clips."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [make_clip(folder, f"clip{i}", **options) for i in range(count)]
-    save_features(
-        Features(text=recipe.tensor("empty.text", (77, 64)), duration=1.0),
-        folder / "empty_text.safetensors",
+    write_safetensors(
+        {TENSOR: recipe.tensor("empty.text", (77, 64))}, {FORMAT: str(CLIP)}, folder / NAME
     )
     path = folder / "manifest.csv"
     write_manifest(rows, path)
