@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +39,15 @@ class TrainingStep(nn.Module):
         config = self.config
         x_0 = config.noise_scale * batch.x_0
         x_t = flow.interpolate(x_0, batch.x_1, batch.t, min_sigma=config.min_sigma)
-        with torch.autocast(
-            x_t.device.type, dtype=self.autocast, enabled=self.autocast is not None
-        ):
+        with self._precision(x_t.device):
             conditions = prepare_batch(self.model, batch.features, num_tokens=x_t.shape[1])
             output = self.model(x_t, batch.t, conditions)
         return flow.loss_per_sample(output, x_t, x_0, batch.x_1, batch.t, config=config)
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(device.type, dtype=self.autocast)
 
 
 def transformer_blocks(model: WavFlow) -> list[nn.Module]:
