@@ -7,37 +7,28 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
-import signal
 import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from wavflow_core.errors import ConfigError, WavFlowError
+from wavflow_core.errors import ConfigError
 
 from ..program import run_program
 from .clip import SPLITS, ClipConfig, clip_id, split_seeds
+from .parallel import made
 from .storage import (
-    Line,
     append_truth,
     is_written,
     prepare_folder,
     read_truth,
-    write_clip,
     write_tables,
 )
 
 logger = logging.getLogger("training.foley_world")
-
-AHEAD = 4  # clips that wait for each process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,19 +53,21 @@ def make_clips(given: argparse.Namespace) -> int:
         name: line for name, line in known.items() if is_written(int(str(line["seed"])), given.out)
     }
     # A line that was cut off would spoil the one that is written after it.
-    write_tables(lines.values(), given.out)
+    if known:
+        write_tables(lines.values(), given.out)
     missing = [seed for seed in seeds if clip_id(seed) not in lines]
     try:
         with (
             logging_redirect_tqdm([logging.root]),
             tqdm(total=len(seeds), initial=len(seeds) - len(missing), unit="clip") as bar,
         ):
-            for line in _made(missing, config, given.out, jobs=given.jobs):
+            for line in made(missing, config, given.out, jobs=given.jobs):
                 append_truth(line, given.out)
                 lines[str(line["id"])] = line
                 bar.update()
     finally:
-        write_tables(lines.values(), given.out)
+        if lines:
+            write_tables(lines.values(), given.out)
     logger.info(
         "%d clips made, %d were there: %s.", len(missing), len(seeds) - len(missing), given.out
     )
@@ -100,40 +93,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=default.seconds, help="length of a clip")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     return parser
-
-
-def _made(seeds: Sequence[int], config: ClipConfig, folder: Path, *, jobs: int) -> Iterator[Line]:
-    """Make clips in one or several processes, and give what is known of them in their order."""
-    if jobs == 1 or len(seeds) < 2:
-        for seed in seeds:
-            yield write_clip(seed, config, folder)
-        return
-    pool = ProcessPoolExecutor(
-        min(jobs, len(seeds)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-    )
-    waiting: deque[Future[Line]] = deque()
-    try:
-        for seed in seeds:
-            waiting.append(pool.submit(write_clip, seed, config, folder))
-            if len(waiting) >= AHEAD * jobs:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise WavFlowError(
-            "A process that makes clips has died, perhaps for want of memory; the same command "
-            "goes on: give fewer --jobs."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """One thread each, and Ctrl-C is the first process's to handle."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _fraction(text: str) -> Fraction:

@@ -81,7 +81,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="sphere",
         loss=0.06,
         contact=4e-3,
-        click=0.10,
+        click=0.18,
         restitution=0.84,
         density=0.6,
     ),
@@ -97,7 +97,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="sphere",
         loss=0.0022,
         contact=1.2e-4,
-        click=0.12,
+        click=0.2,
         restitution=0.74,
         density=1.2,
     ),
@@ -113,7 +113,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="sphere",
         loss=0.0011,
         contact=2.5e-4,
-        click=0.15,
+        click=0.2,
         restitution=0.62,
         density=2.6,
     ),
@@ -129,7 +129,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="plate",
         loss=0.028,
         contact=7e-4,
-        click=0.25,
+        click=0.35,
         restitution=0.42,
         density=0.8,
     ),
@@ -161,7 +161,7 @@ CLASSES: Mapping[str, SoundClass] = {
         sizes=(0.16, 0.30),
         share=0.26,
         pitch=260.0,
-        level=0.12,
+        level=0.075,
     ),
     "crate": SoundClass(
         action="scrape",
@@ -171,7 +171,7 @@ CLASSES: Mapping[str, SoundClass] = {
         sizes=(0.22, 0.40),
         share=0.42,
         pitch=900.0,
-        level=0.10,
+        level=0.06,
     ),
     "bell": SoundClass(
         action="strike",
@@ -184,7 +184,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="bell",
         loss=0.0008,
         contact=3e-4,
-        click=0.12,
+        click=0.2,
     ),
     "gong": SoundClass(
         action="strike",
@@ -197,7 +197,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="disc",
         loss=0.0016,
         contact=1.6e-3,
-        click=0.12,
+        click=0.2,
         level=0.40,
     ),
     "drum": SoundClass(
@@ -211,7 +211,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="membrane",
         loss=0.020,
         contact=1.2e-3,
-        click=0.25,
+        click=0.3,
         level=0.40,
     ),
     "wooden_bar": SoundClass(
@@ -226,7 +226,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="bar",
         loss=0.013,
         contact=5e-4,
-        click=0.15,
+        click=0.22,
     ),
     "metal_tube": SoundClass(
         action="strike",
@@ -240,7 +240,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="bar",
         loss=0.0006,
         contact=2e-4,
-        click=0.10,
+        click=0.22,
     ),
     "wine_glass": SoundClass(
         action="strike",
@@ -253,7 +253,7 @@ CLASSES: Mapping[str, SoundClass] = {
         modes="ring",
         loss=0.0014,
         contact=2e-4,
-        click=0.10,
+        click=0.2,
     ),
     "water_drop": SoundClass(
         action="drip",
@@ -263,7 +263,7 @@ CLASSES: Mapping[str, SoundClass] = {
         sizes=(0.05, 0.11),
         share=0.2,
         pitch=900.0,
-        level=0.40,
+        level=0.5,
     ),
     "rain": SoundClass(
         action="rain",
@@ -274,7 +274,7 @@ CLASSES: Mapping[str, SoundClass] = {
         share=1.0,
         pitch=2400.0,
         power=0.8,
-        level=0.11,
+        level=0.06,
     ),
     "fan": SoundClass(
         action="hum",
@@ -284,7 +284,7 @@ CLASSES: Mapping[str, SoundClass] = {
         sizes=(0.30, 0.60),
         share=0.80,
         pitch=105.0,
-        level=0.22,
+        level=0.14,
     ),
     "neon_lamp": SoundClass(
         action="hum",
@@ -294,7 +294,7 @@ CLASSES: Mapping[str, SoundClass] = {
         sizes=(0.30, 0.64),
         share=0.84,
         pitch=150.0,
-        level=0.22,
+        level=0.12,
     ),
     "speaker": SoundClass(
         action="hum",
@@ -304,6 +304,6 @@ CLASSES: Mapping[str, SoundClass] = {
         sizes=(0.26, 0.54),
         share=0.66,
         pitch=330.0,
-        level=0.22,
+        level=0.16,
     ),
 }

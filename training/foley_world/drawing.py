@@ -46,7 +46,7 @@ def render_frames(
             f"size is {size!r}; it must be an even number of pixels, {MIN_SIZE} to {MAX_SIZE}."
         )
     if not fps > 0:
-        raise ConfigError(f"fps is {fps!r}; it must be above 0.")
+        raise ConfigError(f"fps is {fps}; it must be above 0.")
     factor = 3 if size < FINE_BELOW else 2
     view = View(scene=scene, pixels=size * factor)
     still = backdrop(view)

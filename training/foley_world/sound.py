@@ -122,7 +122,7 @@ def _dripping(scene: Scene, motion: Motion, index: int, rate: int) -> np.ndarray
         late = math.ceil(event.time * rate) / rate - event.time
         sound = bubble(samples, rate=rate, pitch=event.pitch, late=late)
         _add(out, event.time, event.strength * sound, rate)
-        _add(out, event.time, 0.25 * event.strength * click(rng, rate=rate, duration=2e-4), rate)
+        _add(out, event.time, 0.35 * event.strength * click(rng, rate=rate, duration=2e-4), rate)
         # A smaller bubble often comes after the first.
         if rng.random() < 0.6:
             second = bubble(samples, rate=rate, pitch=1.7 * event.pitch, late=0.0)
@@ -142,7 +142,7 @@ def _raining(scene: Scene, motion: Motion, index: int, rate: int) -> np.ndarray:
     # Of the drops further off only a wash is heard.
     times = np.arange(samples) / rate
     wash = presence(actor.cues, times, ramps=WASH_RAMPS, seconds=scene.seconds)
-    out += 0.5 * wash * band_noise(rng, samples, rate=rate, centre=0.8 * actor.pitch, octaves=1.5)
+    out += 0.35 * wash * band_noise(rng, samples, rate=rate, centre=0.8 * actor.pitch, octaves=1.5)
     return out
 
 
