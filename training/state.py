@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,19 +193,9 @@ def restore(
     Raises:
         CheckpointError: The state is of another model.
     """
-    parameters = trained_parameters(model)
     moments = {moment: state.tensors(moment) for moment in MOMENTS}
-    fused = any(group.get("fused") for group in optimizer.param_groups)
-    for name, parameter in parameters.items():
-        if name in moments["exp_avg"]:
-            place = parameter.device if fused else torch.device("cpu")
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(state.progress.step), device=place),
-                **{
-                    moment: laid_out_like(tensors[name], parameter)
-                    for moment, tensors in moments.items()
-                },
-            }
+    restore_moments(model, optimizer, moments, step=state.progress.step)
+    parameters = trained_parameters(model)
     known = {info.decay: (i, info) for i, info in enumerate(state.averages)}
     for average in averages:
         if average.decay in known:
@@ -213,6 +204,28 @@ def restore(
             for name, tensor in state.tensors(f"ema{i}").items():
                 average.tensors[name] = laid_out_like(tensor, parameters[name].detach())
     return state.progress
+
+
+@torch.no_grad()
+def restore_moments(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    moments: Mapping[str, Mapping[str, Tensor]],
+    *,
+    step: int,
+) -> None:
+    """Give AdamW its moments back, by the model's names; a parameter without any begins anew."""
+    fused = any(group.get("fused") for group in optimizer.param_groups)
+    for name, parameter in trained_parameters(model).items():
+        if name in moments["exp_avg"]:
+            place = parameter.device if fused else torch.device("cpu")
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(step), device=place),
+                **{
+                    moment: laid_out_like(tensors[name], parameter)
+                    for moment, tensors in moments.items()
+                },
+            }
 
 
 def remove_left_over(folder: Path) -> None:

@@ -1,0 +1,143 @@
+"""Small encoders learn what they are meant to, on worlds simple enough to be learned at once."""
+
+import numpy as np
+import pytest
+import torch
+from support.extraction import tiny_video
+
+from training.config import OptimConfig
+from training.encoders.audio_visual import SHIFTS, AudioVisual, SegmentLoss, initialize_video
+from training.encoders.audio_visual import main as train_sync
+from training.encoders.fit import fit
+from training.encoders.image_text import main as train_clip
+from training.encoders.looks import Looks, LookSettings, read_looks
+from training.manifest import Row, write_manifest
+from training.signals import StopRequest
+from wavflow_core.errors import WavFlowError
+from wavflow_core.features.encoders import load_clip, load_synchformer
+from wavflow_core.features.preprocess import clip_frame
+from wavflow_core.media.video import FrameRequest, open_video, stream_frames
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    rows = []
+    for number in range(4):
+        path = tmp_path / f"clip{number}.mp4"
+        tiny_video(path, seconds=2.0, number=number)
+        rows.append(Row(id=path.stem, video=path, caption=f"sound number {number}"))
+    write_manifest(rows, tmp_path / "clips.csv")
+    return tmp_path / "clips.csv"
+
+
+def flashes(count=24, seconds=4):
+    """Clips that flash white for a frame whenever their sound clicks, in a colour of their own."""
+    generator = np.random.default_rng(0)
+    frames = np.zeros((count, 25 * seconds, 3, 64, 64), np.uint8)
+    sounds = np.full((count, 64, 100 * seconds), -80, np.float16)
+    for clip in range(count):
+        frames[clip] += generator.integers(0, 100, (3, 1, 1), dtype=np.uint8)
+        for moment in np.cumsum(generator.integers(6, 14, 12)):
+            if moment < 25 * seconds - 2:
+                frames[clip, moment : moment + 2] = 255
+                sounds[clip, :, 4 * moment : 4 * moment + 4] = -10
+    names = [str(clip) for clip in range(count)]
+    return Looks(ids=names, captions=names, pictures=frames, frames=frames, sounds=sounds)
+
+
+def test_clips_are_decoded_once_and_as_the_encoders_will_see_them(manifest, tmp_path):
+    settings = LookSettings(duration=2.0)
+    looks = read_looks(manifest, tmp_path / "cache", settings, jobs=1)
+    assert looks.pictures.shape == (4, 16, 3, 64, 64)
+    assert looks.frames.shape == (4, 50, 3, 64, 64)
+    assert looks.sounds.shape == (4, 64, 200)
+    request = FrameRequest(fps=8, limit=16, transform=lambda frame: clip_frame(frame, size=64))
+    seen = [frame for _, _, frame in stream_frames(open_video(tmp_path / "clip2.mp4"), [request])]
+    assert np.array_equal(looks.pictures[2], torch.stack(seen).numpy())
+    before = (tmp_path / "cache" / "frames.npy").stat().st_mtime_ns
+    read_looks(manifest, tmp_path / "cache", settings, jobs=1)
+    assert (tmp_path / "cache" / "frames.npy").stat().st_mtime_ns == before
+
+
+def test_both_programs_write_encoders_that_the_rest_loads(manifest, tmp_path):
+    options = ["--cache", str(tmp_path / "cache"), "--seconds", "2", "--steps", "3"]
+    options += ["--batch-size", "4", "--jobs", "1", "--device", "cpu"]
+    clip, sync = tmp_path / "clip.safetensors", tmp_path / "sync.safetensors"
+    assert train_clip([str(manifest), "-o", str(clip), *options]) == 0
+    assert train_sync([str(manifest), "-o", str(sync), *options]) == 0
+    encoder = load_clip(clip)
+    assert encoder.encode_text(["a sound"]).shape == (1, 77, 64)
+    assert encoder.encode_images(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, 64)
+    video = load_synchformer(sync, dtype=torch.float32)
+    assert video(torch.zeros(1, 3, 16, 64, 64)).shape == (1, 8, 64)
+
+
+def test_too_few_clips_and_rows_without_captions_are_refused(manifest, tmp_path, capsys):
+    options = ["--cache", str(tmp_path / "cache"), "-o", str(tmp_path / "x.safetensors")]
+    assert train_clip([str(manifest), *options, "--batch-size", "5"]) == 2
+    assert "There are 4 clips, fewer than a batch of 5" in capsys.readouterr().err
+    write_manifest([Row(id="a", video=tmp_path / "clip0.mp4")], tmp_path / "none.csv")
+    with pytest.raises(WavFlowError, match="no row has a video and a caption"):
+        read_looks(tmp_path / "none.csv", tmp_path / "cache", LookSettings(), jobs=1)
+
+
+@pytest.mark.slow
+def test_the_video_tower_learns_when_something_happens(tmp_path):
+    torch.manual_seed(0)
+    model = AudioVisual()
+    initialize_video(model.video)
+    loss = SegmentLoss(model, flashes(), batch_size=12, seed=0, device=CPU)
+    with torch.no_grad():
+        before = loss(10_000)[1]["moment"]
+    optim = OptimConfig(steps=150, lr=2e-3, warmup_steps=10, schedule="cosine")
+    assert fit(
+        model, loss, optim=optim, state=tmp_path / "s.safetensors", stop=StopRequest(), device=CPU
+    )
+    model.eval()
+    with torch.no_grad():
+        after = np.mean([loss(10_000 + step)[1]["moment"] for step in range(6)])
+    assert before <= 4 / len(SHIFTS)
+    assert after > 0.8
+
+
+def test_a_fit_that_was_stopped_goes_on_exactly(tmp_path):
+    def model():
+        torch.manual_seed(1)
+        return torch.nn.Linear(3, 1)
+
+    def loss_of(network):
+        def loss(step):
+            x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+            return (network(x) - x.sum(1, keepdim=True)).square().mean(), {}
+
+        return loss
+
+    optim = OptimConfig(steps=20, lr=0.1, warmup_steps=2, schedule="cosine")
+    options = {"optim": optim, "stop": StopRequest(), "device": CPU}
+    whole, cut, again = model(), model(), model()
+    fit(whole, loss_of(whole), state=tmp_path / "whole.safetensors", **options)
+    stop = StopRequest()
+
+    def stopping(step):
+        stop.made = step == 6
+        return loss_of(cut)(step)
+
+    state = tmp_path / "cut.safetensors"
+    assert not fit(cut, stopping, state=state, optim=optim, stop=stop, device=CPU)
+    assert fit(again, loss_of(again), state=state, **options)
+    assert torch.equal(again.weight, whole.weight)
+
+
+def test_a_loss_that_is_no_number_stops_the_fit(tmp_path):
+    network = torch.nn.Linear(1, 1)
+    with pytest.raises(WavFlowError, match="loss of step 1 is not a number"):
+        fit(
+            network,
+            lambda _: (network.weight.sum() * torch.nan, {}),
+            optim=OptimConfig(steps=2),
+            state=tmp_path / "s.safetensors",
+            stop=StopRequest(),
+            device=CPU,
+        )
