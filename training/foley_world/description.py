@@ -54,7 +54,7 @@ class Drop:
     Attributes:
         time: Seconds at which it is let go.
         x: Metres from the picture's middle.
-        height: Metres from the floor to its lowest point, if it has none of the tilt below.
+        height: Metres from the floor to the lowest point of the circle around it.
         speed: Metres per second sideways.
         spin: Radians per second.
         tilt: Radians.

@@ -202,6 +202,7 @@ def _draw_led(draw: ImageDraw.ImageDraw, view: View, x: float, y: float, on: boo
 def _lamp(image: Image.Image, view: View, index: int) -> Painter:
     actor = view.scene.actors[index]
     x, high = actor.middle, view.scene.top * (0.45 + 0.3 * actor.style)
+    high = min(high, view.scene.top - actor.size / 2 - 0.05)
     path = _lamp_path(actor, x, high)
     points = [view.at(*point) for point in path]
     still = ImageDraw.Draw(image)

@@ -109,7 +109,7 @@ def _shaded(view: View, mask: Image.Image, colour: Colour, sheen: float) -> Imag
 
 
 def _bell(image: Image.Image, view: View, actor: Actor) -> tuple[_Draw, Callable[[float], _Blow]]:
-    size, x = actor.size, actor.middle - 0.06 * actor.width
+    size, x = actor.size, actor.middle - 0.11 * actor.width
     string = 0.05
     top = min(0.93 * view.scene.top, size + string + 0.22 + 0.15 * actor.style)
     _gallows(image, view, x, top, 0.5 * size + 0.08)
@@ -135,7 +135,7 @@ def _bell(image: Image.Image, view: View, actor: Actor) -> tuple[_Draw, Callable
 
 
 def _gong(image: Image.Image, view: View, actor: Actor) -> tuple[_Draw, Callable[[float], _Blow]]:
-    size, x = actor.size, actor.middle - 0.06 * actor.width
+    size, x = actor.size, actor.middle - 0.11 * actor.width
     string = 0.07
     top = min(0.95 * view.scene.top, size + string + 0.12 + 0.15 * actor.style)
     _gallows(image, view, x, top, 0.5 * size + 0.07)
