@@ -24,10 +24,11 @@ from .evaluation.onsets import TOLERANCE
 from .evaluation.report import Json, records, summarize, table, values_table, write_json
 from .evaluation.sounds import Sound, find_sounds, read_times
 from .failures import Failures
+from .program import run_program
 
 logger = logging.getLogger(__name__)
 
-DONE, SOME_FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,16 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130: interrupted, no report written.
     """
     given = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("training").setLevel(logging.INFO)
-    try:
-        return run(given)
-    except WavFlowError as error:
-        sys.stderr.write(f"training.evaluate: error: {error}\n")
-        return MISUSED
-    except KeyboardInterrupt:
-        sys.stderr.write("training.evaluate: interrupted; no report was written.\n")
-        return INTERRUPTED
+    return run_program("training.evaluate", lambda: run(given), interrupted="no report was written")
 
 
 def build_parser() -> argparse.ArgumentParser:

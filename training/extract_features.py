@@ -34,12 +34,12 @@ from .extraction_plan import Index, Plan
 from .failures import Failures
 from .feature_store import STORAGE, Settings, ShardWriter
 from .manifest import Row, read_manifest
+from .program import run_program, say
 from .towers import Towers, encode, load_towers, save_empty_text
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_DURATION = 8.0
-MISUSED, INTERRUPTED = 2, 130
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,18 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 2: something given cannot be used, or too much fails; 130: interrupted.
     """
     given = build_parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         with _stopping_on_signals(), connect(given.device) as world:
-            level = logging.INFO if world.is_main else logging.ERROR
-            logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+            if not world.is_main:
+                say(logging.ERROR)
             extract(given, world)
-    except WavFlowError as error:
-        logger.error("extract_features: error: %s", error)
-        return MISUSED
-    except KeyboardInterrupt:
-        logger.error("extract_features: interrupted; the same command goes on.")
-        return INTERRUPTED
-    return 0
+        return 0
+
+    return run_program("training.extract_features", work, interrupted="the same command goes on")
 
 
 def extract(given: argparse.Namespace, world: World) -> None:

@@ -19,10 +19,10 @@ from .failures import Failures, write_failures
 from .listings import Listing, list_audiocaps, list_folder, list_vggsound
 from .manifest import Row, read_manifest, write_manifest
 from .probing import check_row
+from .program import run_program
 
 logger = logging.getLogger(__name__)
 
-MISUSED, INTERRUPTED = 2, 130
 # So many clips are handed to the threads at a time.
 CHUNK = 1024
 
@@ -33,16 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 2: something given cannot be used, or too much fails; 130: interrupted.
     """
     given = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
+
+    def work() -> int:
         make_manifest(given)
-    except WavFlowError as error:
-        logger.error("make_manifest: error: %s", error)
-        return MISUSED
-    except KeyboardInterrupt:
-        logger.error("make_manifest: interrupted; nothing was written.")
-        return INTERRUPTED
-    return 0
+        return 0
+
+    return run_program("training.make_manifest", work, interrupted="nothing was written")
 
 
 def make_manifest(given: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ from .data import TrainBatch, make_loader, per_process
 from .distributed import World, connect, whole
 from .log import Throughput, memory_gib
 from .optim import lr_at, set_lr
-from .program import INTERRUPTED, run_program
+from .program import INTERRUPTED, run_program, say
 from .run import Run, sample, save, set_up, validate
 from .settings import load_config
 from .signals import StopRequest, stop_on_signals
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = given.output or Path("runs") / given.config.stem
         with connect(config.execution.device) as world, stop_on_signals() as stop:
             if not world.is_main:
-                logging.getLogger(__package__).setLevel(logging.ERROR)
+                say(logging.ERROR)
             return 0 if train(config, folder, world, stop) else INTERRUPTED
 
     return run_program("training.train", work)

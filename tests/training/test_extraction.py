@@ -36,6 +36,16 @@ from wavflow_core.model import WavFlow
 from wavflow_core.presets import get_preset
 
 
+@pytest.fixture
+def said(caplog, capsys):
+    """What was said so far, in the log and on standard error."""
+
+    def text():
+        return caplog.text + capsys.readouterr().err
+
+    return text
+
+
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):
     return tiny_encoders(tmp_path_factory.mktemp("encoders"))
@@ -238,13 +248,13 @@ def test_files_that_moved_are_found_in_the_new_manifest(rows, table, store, tmp_
     assert read_manifest(store / MANIFEST)[0][0].audio == moved
 
 
-def test_a_caption_that_changed_is_told(rows, table, store, options, caplog):
+def test_a_caption_that_changed_is_told(rows, table, store, options, said):
     assert extract(table, store, options) == 0
     before = content(store)
     manifest(table, [replace(rows[0], caption="another"), *rows[1:]])
     assert extract(table, store, options) == 0
-    assert "1 clips are not what they were when they were encoded" in caplog.text
-    assert "clip000" in caplog.text
+    assert "1 clips are not what they were when they were encoded" in said()
+    assert "clip000" in said()
     assert content(store) == before
 
 
@@ -293,20 +303,20 @@ def test_sound_need_not_be_looked_at(tmp_path, store, options):
     assert {row.id for row in read_manifest(store / MANIFEST)[0]} == {"good", "empty", "silent"}
 
 
-def test_above_the_limit_it_stops_and_says_how_many(tmp_path, store, options, caplog):
+def test_above_the_limit_it_stops_and_says_how_many(tmp_path, store, options, said):
     table = manifest(tmp_path / "m.csv", bad_rows(tmp_path))
     assert extract(table, store, options, "--shard-size", 2) == 2
-    assert "4 of 7 samples failed, and 3 may: " in caplog.text
-    assert "nothing: it has neither" in caplog.text
+    assert "4 of 7 samples failed, and 3 may: " in said()
+    assert "nothing: it has neither" in said()
     # What had been finished stays, and a larger limit goes on from there.
     before = times(store)
     assert shard_path(store, 0).name in before
     assert extract(table, store, options, "--max-failures", "1") == 0
     assert times(store)[shard_path(store, 0).name] == before[shard_path(store, 0).name]
     # What failed before counts in every run.
-    caplog.clear()
+    said()
     assert extract(table, store, options) == 2
-    assert "4 of 7 samples failed" in caplog.text
+    assert "4 of 7 samples failed" in said()
 
 
 def test_what_failed_is_tried_again_only_when_asked(tmp_path, store, options):
@@ -347,15 +357,15 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(table, store, option
         (("--storage", "fp32"), "was made with storage bf16, and this run has fp32; give the same"),
     ],
 )
-def test_other_settings_than_the_stores_are_refused(table, store, options, caplog, more, message):
+def test_other_settings_than_the_stores_are_refused(table, store, options, said, more, message):
     assert extract(table, store, options) == 0
     before = content(store), times(store)
     assert extract(table, store, options, *more) == 2
-    assert message in caplog.text
+    assert message in said()
     assert (content(store), times(store)) == before
 
 
-def test_another_encoder_than_the_stores_is_refused(rows, store, tmp_path, options, caplog):
+def test_another_encoder_than_the_stores_is_refused(rows, store, tmp_path, options, said):
     from wavflow_core.features.untrained import init_clip
 
     table = manifest(tmp_path / "m.csv", rows[:3])
@@ -364,7 +374,7 @@ def test_another_encoder_than_the_stores_is_refused(rows, store, tmp_path, optio
     init_clip("clip_tiny", tmp_path / "other.safetensors", seed=1)
     manifest(table, rows)
     assert extract(table, store, options, "--clip", tmp_path / "other.safetensors") == 2
-    assert re.search(r"was made with clip_encoder clip_tiny \(\w+\), and this run has", caplog.text)
+    assert re.search(r"was made with clip_encoder clip_tiny \(\w+\), and this run has", said())
     assert content(store) == before
 
 
@@ -381,7 +391,7 @@ def checkpoint(tmp_path):
 
 
 def test_a_checkpoint_sets_the_window_and_refuses_other_encoders(
-    rows, store, tmp_path, options, checkpoint, caplog
+    rows, store, tmp_path, options, checkpoint, said
 ):
     table = manifest(tmp_path / "m.csv", rows[:1])
     options = options[:-2]  # without --duration
@@ -390,7 +400,7 @@ def test_a_checkpoint_sets_the_window_and_refuses_other_encoders(
     assert read(store, "clip000").duration == 1.5
     other = checkpoint(EncoderConfig(architecture="clip_tiny", fingerprint="0123456789ab"))
     assert extract(table, tmp_path / "b", options, "--checkpoint", other) == 2
-    assert "0123456789ab" in caplog.text
+    assert "0123456789ab" in said()
     assert not (tmp_path / "b" / PLAN).exists()
 
 
@@ -406,14 +416,14 @@ def test_a_checkpoint_sets_the_window_and_refuses_other_encoders(
         (("--checkpoint", "none.safetensors"), "none.safetensors"),
     ],
 )
-def test_options_that_cannot_be_are_told(table, store, options, caplog, more, message):
+def test_options_that_cannot_be_are_told(table, store, options, said, more, message):
     assert extract(table, store, options, *more) == 2
-    assert message in caplog.text
+    assert message in said()
 
 
-def test_a_manifest_that_is_not_there_is_told(tmp_path, store, options, caplog):
+def test_a_manifest_that_is_not_there_is_told(tmp_path, store, options, said):
     assert extract(tmp_path / "none.csv", store, options) == 2
-    assert "cannot be read as a CSV file" in caplog.text
+    assert "cannot be read as a CSV file" in said()
 
 
 def other_version(store):
@@ -431,26 +441,26 @@ def other_version(store):
         (lambda store: shard_path(store, 0).write_bytes(b"x" * 99), "is not a whole safetensors"),
     ],
 )
-def test_a_store_that_is_damaged_is_told(table, store, options, caplog, spoil, message):
+def test_a_store_that_is_damaged_is_told(table, store, options, said, spoil, message):
     assert extract(table, store, options) == 0
     spoil(store)
     assert extract(table, store, options) == 2
-    assert message in caplog.text
+    assert message in said()
 
 
-def test_a_store_that_is_a_file_is_told(table, store, options, caplog):
+def test_a_store_that_is_a_file_is_told(table, store, options, said):
     store.touch()
     assert extract(table, store, options) == 2
-    assert f"Cannot write to {str(store)!r}: File exists" in caplog.text
+    assert f"Cannot write to {str(store)!r}: File exists" in said()
 
 
-def test_a_full_disk_stops_the_run_and_leaves_no_part(table, store, options, caplog, monkeypatch):
+def test_a_full_disk_stops_the_run_and_leaves_no_part(table, store, options, said, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("wavflow_core.tensor_files.save_file", full)
     assert extract(table, store, options) == 2
-    assert "No space left on device" in caplog.text
+    assert "No space left on device" in said()
     assert not [path for path in store.iterdir() if "shard" in path.name]
 
 

@@ -24,14 +24,11 @@ from wavflow_core.features.preprocess import normalize_sync
 from wavflow_core.features.synchformer import Synchformer
 from wavflow_core.features.untrained import SYNCHFORMER_PRESETS
 
-from ..config import OptimConfig
 from ..draws import seed_of
 from ..evaluation.spectra import BANDS, FLOOR_DB, HOP_SECONDS
 from ..program import INTERRUPTED, run_program
-from ..signals import stop_on_signals
-from .fit import fit
-from .looks import Looks, LookSettings, read_looks
-from .options import add_options
+from .looks import Looks
+from .options import add_options, fit_with, looks_of
 
 PRESET = "synchformer_tiny"
 HOPS_PER_FRAME = round(1 / (SYNC_FPS * HOP_SECONDS))
@@ -162,27 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.manual_seed(seed_of(given.seed, "synchformer weights"))
         model = AudioVisual().to(device)
         initialize_video(model.video)
-        looks = read_looks(
-            given.manifest,
-            given.cache,
-            LookSettings(duration=given.seconds),
-            jobs=given.jobs,
-            at_least=given.batch_size,
-        )
+        looks = looks_of(given)
         loss = SegmentLoss(
             model, looks, batch_size=given.batch_size, seed=given.seed, device=device
         )
-        optim = OptimConfig(
-            steps=given.steps,
-            lr=given.lr,
-            weight_decay=0.05,
-            warmup_steps=min(300, given.steps // 10),
-            schedule="cosine",
-        )
-        state = given.output.with_name(f"{given.output.stem}.state.safetensors")
-        with stop_on_signals() as stop:
-            if not fit(model, loss, optim=optim, state=state, stop=stop, device=device):
-                return INTERRUPTED
+        if not fit_with(given, model, loss, weight_decay=0.05, device=device):
+            return INTERRUPTED
         save_encoder(model.video.half().cpu(), given.output, licence=given.license)
         return 0
 

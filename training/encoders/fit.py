@@ -22,13 +22,16 @@ from ..state import MOMENTS, named_tensors, restore_moments
 
 logger = logging.getLogger(__name__)
 
+# The loss of a step, which must follow from the step's number alone, and figures to show.
+Loss = Callable[[int], tuple[Tensor, dict[str, float]]]
+
 SAVE_EVERY = 250
 SHOW_EVERY = 25
 
 
 def fit(
     model: nn.Module,
-    loss_of: Callable[[int], tuple[Tensor, dict[str, float]]],
+    loss_of: Loss,
     *,
     optim: OptimConfig,
     state: Path,
@@ -39,8 +42,7 @@ def fit(
 
     Args:
         model: All that is trained, on the device.
-        loss_of: The loss of a step, which must follow from the step's number alone, and figures
-            to show.
+        loss_of: The loss of a step and figures to show.
         optim: Steps, rate, schedule and clipping; the batch is the loss's matter.
         state: File that keeps weights, moments and step.
         stop: Looked at between two steps.

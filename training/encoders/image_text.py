@@ -21,13 +21,10 @@ from wavflow_core.features.encoders import save_encoder
 from wavflow_core.features.preprocess import normalize_clip
 from wavflow_core.features.untrained import CLIP_PRESETS
 
-from ..config import OptimConfig
 from ..draws import seed_of
 from ..program import INTERRUPTED, run_program
-from ..signals import stop_on_signals
-from .fit import fit
-from .looks import Looks, LookSettings, read_looks
-from .options import add_options
+from .looks import Looks
+from .options import add_options, fit_with, looks_of
 
 PRESET = "clip_tiny"
 
@@ -96,28 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make = cast("Callable[..., nn.Module]", open_clip.CLIP)
         torch.manual_seed(seed_of(given.seed, "clip weights"))
         model = make(**(settings or {})).to(device)
-        looks = read_looks(
-            given.manifest,
-            given.cache,
-            LookSettings(duration=given.seconds),
-            jobs=given.jobs,
-            at_least=given.batch_size,
-        )
+        looks = looks_of(given)
         tokens = open_clip.SimpleTokenizer(context_length=77)(looks.captions)
         loss = ImageText(
             model, looks, tokens, batch_size=given.batch_size, seed=given.seed, device=device
         )
-        optim = OptimConfig(
-            steps=given.steps,
-            lr=given.lr,
-            weight_decay=0.1,
-            warmup_steps=min(200, given.steps // 10),
-            schedule="cosine",
-        )
-        state = given.output.with_name(f"{given.output.stem}.state.safetensors")
-        with stop_on_signals() as stop:
-            if not fit(model, loss, optim=optim, state=state, stop=stop, device=device):
-                return INTERRUPTED
+        if not fit_with(given, model, loss, weight_decay=0.1, device=device):
+            return INTERRUPTED
         save_encoder(to_encoder(model).half(), given.output, licence=given.license)
         return 0
 

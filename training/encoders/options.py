@@ -1,9 +1,17 @@
-"""Options that the programs for both encoders have."""
+"""What the programs for both encoders do alike: options, reading, fitting."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..config import OptimConfig
+from ..signals import stop_on_signals
+from .fit import Loss, fit
+from .looks import Looks, LookSettings, read_looks
 
 
 def add_options(parser: argparse.ArgumentParser, *, steps: int, batch_size: int, lr: float) -> None:
@@ -27,3 +35,39 @@ def add_options(parser: argparse.ArgumentParser, *, steps: int, batch_size: int,
     parser.add_argument(
         "--license", default="Apache-2.0", help="of the weights (default: Apache-2.0)"
     )
+
+
+def looks_of(given: argparse.Namespace) -> Looks:
+    """The decoded clips that the options name, enough for a batch.
+
+    Raises:
+        WavFlowError: They cannot be read, or are too few.
+    """
+    return read_looks(
+        given.manifest,
+        given.cache,
+        LookSettings(duration=given.seconds),
+        jobs=given.jobs,
+        at_least=given.batch_size,
+    )
+
+
+def fit_with(
+    given: argparse.Namespace,
+    model: nn.Module,
+    loss: Loss,
+    *,
+    weight_decay: float,
+    device: torch.device,
+) -> bool:
+    """Train as the options say, with a state beside the output; whether the end was reached."""
+    optim = OptimConfig(
+        steps=given.steps,
+        lr=given.lr,
+        weight_decay=weight_decay,
+        warmup_steps=min(300, given.steps // 10),
+        schedule="cosine",
+    )
+    state = given.output.with_name(f"{given.output.stem}.state.safetensors")
+    with stop_on_signals() as stop:
+        return fit(model, loss, optim=optim, state=state, stop=stop, device=device)
