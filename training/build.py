@@ -29,13 +29,16 @@ from .warm_start import warm_start
 logger = logging.getLogger(__name__)
 
 
-def start_model(config: TrainConfig, saved: State | None, rows: Sequence[Row]) -> WavFlow:
+def start_model(
+    config: TrainConfig, saved: State | None, rows: Sequence[Row], *, data: str
+) -> WavFlow:
     """The network on the CPU: as it was saved, warm-started, or new.
 
     Args:
         config: The run.
         saved: State to go on from, if there is one.
         rows: The data, beside whose features the empty caption's may lie.
+        data: Their digest.
 
     Raises:
         CheckpointError: The file to start from cannot be used.
@@ -44,6 +47,11 @@ def start_model(config: TrainConfig, saved: State | None, rows: Sequence[Row]) -
     model = WavFlow(config.model)
     if saved is not None:
         _check_same(config, saved)
+        if saved.data != data:
+            logger.warning(
+                "The clips are not those that %s was trained on; the order is another one.",
+                saved.path.name,
+            )
         model.load_state_dict(saved.tensors("model"))
         logger.info("Going on after step %d (%s).", saved.progress.step, saved.path.name)
         return model
@@ -108,7 +116,7 @@ def _check_same(config: TrainConfig, saved: State) -> None:
                 f"The folder holds a training ({saved.path.name}) with other settings of "
                 f"{section}: {before[section]}, now {now[section]}. Give another --output."
             )
-    changed = [section for section in now if before[section] != now[section]]
+    changed = [name for name in now if before[name] != now[name] and name != "output"]
     if changed:
         logger.warning(
             "Settings of %s are not those that %s was written with; what follows is not what "

@@ -114,8 +114,10 @@ def cut_window(
             last -= 1
     if last < 0:
         raise FeatureError(
-            f"its features last for {features.duration:g} s, but the window is {window:g} s; "
-            "extract them for that duration or longer."
+            f"its features have {_rows(features.clip)} CLIP rows and {_rows(features.sync)} sync "
+            f"rows ({features.duration:g} s), but the window of {window:g} s needs "
+            f"{lengths.clip_frames} and {lengths.sync_tokens}; extract them for that duration or "
+            "longer."
         )
     hop = math.floor(crop * (last + 1))
     sync_rows = slice(hop * SEGMENT_TOKENS, hop * SEGMENT_TOKENS + lengths.sync_tokens)
@@ -127,6 +129,10 @@ def cut_window(
         duration=window,
     )
     return cut, hop * HOP_SECONDS
+
+
+def _rows(features: Tensor | None) -> int | str:
+    return "no" if features is None else len(features)
 
 
 def _clip_row(hop: int) -> int:

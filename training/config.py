@@ -6,7 +6,15 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
-from wavflow_core.config import AudioConfig, EncoderConfig, FlowConfig, ModelConfig, WavFlowConfig
+from wavflow_core.checkpoint import WEIGHTS
+from wavflow_core.config import (
+    AudioConfig,
+    EncoderConfig,
+    FlowConfig,
+    ModelConfig,
+    SamplerConfig,
+    WavFlowConfig,
+)
 from wavflow_core.errors import ConfigError
 
 CROPS = ("random", "start")
@@ -109,7 +117,8 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _at_least("optim", self, 1, "steps", "batch_size")
-        _at_least("optim", self, 0, "lr", "eps", "weight_decay", "warmup_steps", "decay")
+        _at_least("optim", self, 0, "lr", "weight_decay", "warmup_steps", "decay")
+        _require(0 < self.eps < 1, "optim.eps", self.eps, "a number above 0 and below 1")
         _share("optim", self, "final_lr")
         _require(self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "a number above 0")
         _require(self.schedule in SCHEDULES, "optim.schedule", self.schedule, ", ".join(SCHEDULES))
@@ -184,6 +193,9 @@ class StartConfig:
     weights: str | None = None
     choice: str = "auto"
 
+    def __post_init__(self) -> None:
+        _require(self.choice in WEIGHTS, "start.choice", self.choice, ", ".join(WEIGHTS))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputConfig:
@@ -216,6 +228,15 @@ class OutputConfig:
     def __post_init__(self) -> None:
         _at_least("output", self, 1, "log_every", "keep", "sample_steps", "validation_clips")
         _at_least("output", self, 0, "save_every", "validate_every", "sample_every", "samples")
+        try:
+            self.sampler  # noqa: B018
+        except ConfigError as error:
+            raise ConfigError(f"output.sample_{error}") from error
+
+    @property
+    def sampler(self) -> SamplerConfig:
+        """How the samples are made."""
+        return SamplerConfig(steps=self.sample_steps, cfg=self.sample_cfg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,11 @@ CONVERGED = 0.01
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that move, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def first_converged(shares: Iterable[float]) -> int | None:
+    """Index of the first average whose start still weighs little enough, if there is one."""
+    return next((i for i, share in enumerate(shares) if share < CONVERGED), None)
 
 
 class Average:
@@ -44,11 +49,6 @@ class Average:
             name: parameter.detach().clone()
             for name, parameter in trained_parameters(model).items()
         }
-
-    @property
-    def converged(self) -> bool:
-        """Whether the start has been forgotten."""
-        return self.start_share < CONVERGED
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

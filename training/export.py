@@ -16,7 +16,7 @@ from wavflow_core.checkpoint import Checkpoint, Provenance, write_checkpoint
 from wavflow_core.errors import CheckpointError
 from wavflow_core.tensor_files import check_file
 
-from .ema import CONVERGED
+from .ema import first_converged
 from .program import run_program
 from .state import State, latest_state, read_state
 
@@ -77,8 +77,7 @@ def _choose(state: State, choice: str) -> int | None:
     if choice == "live":
         return None
     if choice == "auto":
-        shares = [info.start_share for info in state.averages]
-        return next((i for i, share in enumerate(shares) if share < CONVERGED), None)
+        return first_converged(info.start_share for info in state.averages)
     index = ("ema", "ema2").index(choice)
     if index >= len(state.averages):
         raise CheckpointError(

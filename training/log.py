@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -9,6 +10,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -53,16 +55,21 @@ class RunLog:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One line of numbers after a step."""
         numbers = {k: v if math.isfinite(v) else str(v) for k, v in values.items()}
-        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
-        self._file.flush()
+        self._line({"step": step, **numbers})
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
 
     def event(self, step: int, kind: str, text: str) -> None:
         """One line of text after a step."""
-        self._file.write(json.dumps({"step": step, "event": kind, "text": text}) + "\n")
-        self._file.flush()
+        self._line({"step": step, "event": kind, "text": text})
+
+    def _line(self, entry: dict[str, object]) -> None:
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        except OSError as error:  # no reason to lose the training
+            logger.warning("A line of %s is lost: %s.", LOG_NAME, error.strerror)
 
     def sound(self, step: int, name: str, clip: AudioClip, image: Tensor) -> None:
         """A sample and its picture ``(H, W, 3)`` uint8, for TensorBoard alone."""
@@ -79,10 +86,17 @@ class RunLog:
 
 
 class Throughput:
-    """Clips per second since it was last asked."""
+    """Clips per second since it was last asked, without what is done beside the training."""
 
     def __init__(self) -> None:
         self._clips, self._since = 0, time.perf_counter()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that does not count."""
+        begun = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - begun
 
     def add(self, clips: int) -> None:
         """So many clips were trained on."""
@@ -121,7 +135,7 @@ def read_log(path: Path) -> list[dict[str, object]]:
 def _keep_until(path: Path, step: int) -> None:
     entries = read_log(path)
     kept = [entry for entry in entries if int(str(entry.get("step", 0))) <= step]
-    if len(kept) < len(entries) or entries:
+    if path.exists():
         with atomic_path(path) as temporary:
             temporary.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
 

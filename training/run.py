@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from wavflow_core.batch import Failure
+from wavflow_core.errors import WavFlowError
+from wavflow_core.media.files import is_file
+
 from .build import share_out, start_model
 from .config import TrainConfig
-from .data import Clips, adopt_encoders, collate, read_rows
+from .data import Clips, readable
 from .distributed import World
 from .ema import Average
 from .export import export_state
 from .failures import Failures
+from .lock import only_run_in
 from .log import RunLog
 from .optim import make_optimizer
 from .samples import choose_average, gather_weights, write_samples
 from .settings import write_config
+from .sources import adopt_encoders, digest, read_rows
 from .state import Progress, latest_state, remove_left_over, restore, save_state
 from .step import TrainingStep
 
@@ -39,7 +47,8 @@ class Run:
         world: The processes.
         clips: What is trained on.
         held_out: What it is validated on, if there is anything.
-        failures: Clips that could not be used.
+        failures: Clips that could not be used, of all processes.
+        unreported: Those of this process that the others have not heard of.
         model: The network.
         stepper: The network with its loss, wrapped for the processes.
         optimizer: Moves the weights.
@@ -53,11 +62,33 @@ class Run:
     clips: Clips
     held_out: Clips | None
     failures: Failures
+    unreported: list[Failure]
     model: nn.Module
     stepper: nn.Module
     optimizer: torch.optim.Optimizer
     averages: list[Average]
     log: RunLog | None
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path, world: World) -> Iterator[None]:
+    """Make a run's folder and keep other runs out of it.
+
+    Raises:
+        WavFlowError: It cannot be written, or another run works in it.
+    """
+    with contextlib.ExitStack() as stack:
+        if world.is_main:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise WavFlowError(
+                    f"Cannot make the folder {str(folder)!r}: {error.strerror}; choose another."
+                ) from error
+            stack.enter_context(only_run_in(folder))
+            remove_left_over(folder)
+        world.barrier()
+        yield
 
 
 def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progress]:
@@ -66,20 +97,17 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
     Raises:
         WavFlowError: Something given cannot be used.
     """
-    if world.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_left_over(folder)
-    world.barrier()
     rows, failures = read_rows(config.data.train, max_failures=config.data.max_failures)
-    config = adopt_encoders(config, Clips(rows, config))
+    config = adopt_encoders(config, rows)
     saved = latest_state(folder)
-    model = start_model(config, saved, rows).to(world.device)
+    model = start_model(config, saved, rows, data=digest(rows)).to(world.device)
     bf16 = torch.bfloat16 if config.execution.precision == "bf16" else None
     step = TrainingStep(model, config.flow, autocast=bf16)
     stepper = share_out(step, config.execution, world)
     optimizer = make_optimizer(model, config.optim, device=world.device)
     averages = [Average(model, decay=decay) for decay in config.ema.decays]
     progress = restore(saved, model, optimizer, averages) if saved else Progress()
+    held_out = _held_out(config)
     log = None
     if world.is_main:
         write_config(config, folder / "config.yaml")
@@ -89,8 +117,9 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
         folder=folder,
         world=world,
         clips=Clips(rows, config),
-        held_out=_held_out(config),
+        held_out=held_out,
         failures=failures,
+        unreported=[],
         model=model,
         stepper=stepper,
         optimizer=optimizer,
@@ -98,6 +127,19 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
         log=log,
     )
     return run, progress
+
+
+def share_failures(run: Run) -> None:
+    """Tell all processes of the clips that one could not read.
+
+    Raises:
+        WavFlowError: They have become too many; all processes raise it.
+    """
+    for found in run.world.gather(list(run.unreported)):
+        assert isinstance(found, list)
+        for failure in found:
+            run.failures.add(failure)
+    run.unreported.clear()
 
 
 def validate(run: Run, progress: Progress) -> None:
@@ -133,38 +175,55 @@ def sample(run: Run, progress: Progress) -> None:
 
 
 def save(run: Run, progress: Progress) -> None:
-    """Write the state; at the last step also a checkpoint for the nodes and the command line."""
-    path = save_state(
+    """Write the state."""
+    save_state(
         run.folder,
         world=run.world,
         config=run.config,
         progress=progress,
+        data=digest(run.clips.rows),
         model=run.model,
         optimizer=run.optimizer,
         averages=run.averages,
     )
-    if run.world.is_main and progress.step == run.config.optim.steps:
-        export_state(path, run.folder / MODEL_NAME)
+
+
+def conclude(run: Run) -> None:
+    """Write a checkpoint for the nodes and the command line, unless it is there.
+
+    Raises:
+        WavFlowError: It cannot be written.
+    """
+    output = run.folder / MODEL_NAME
+    if run.world.is_main and not is_file(output):
+        export_state(run.folder, output)
 
 
 def _held_out(config: TrainConfig) -> Clips | None:
+    """Clips to validate on that can be read; all processes find the same."""
     if not config.data.validation:
         return None
+    share = config.data.max_failures
     data = replace(config.data, crop="start", drop_video=0.0, drop_text=0.0, overfit=0, workers=0)
-    rows, _ = read_rows(data.validation, max_failures=data.max_failures)
-    return Clips(rows, replace(config, data=data))
+    rows, failures = read_rows(data.validation, max_failures=share, setting="data.validation")
+    clips, broken = readable(
+        Clips(rows, replace(config, data=data)), config.output.validation_clips
+    )
+    for failure in broken:
+        failures.add(failure)
+    return clips if len(clips) else None
 
 
 @torch.no_grad()
 def _mean_loss(run: Run, clips: Clips) -> float:
     """Mean loss over the clips; each process computes its share, all as many batches."""
     world = run.world
-    count = min(len(clips), run.config.output.validation_clips)
+    count = len(clips)
     total = torch.zeros(2, dtype=torch.float64)
     run.stepper.eval()
     for turn in range(math.ceil(count / world.size)):
         position = turn * world.size + world.rank
-        batch = collate([clips[position % count]]).to(world.device)
+        batch = clips.at(position % count, position % count).to(world.device)
         if position < count:
             total += torch.tensor([float(run.stepper(batch).sum()), 1.0], dtype=torch.float64)
         else:

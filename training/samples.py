@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from wavflow_core.checkpoint import Checkpoint, Provenance, build_model
-from wavflow_core.config import SamplerConfig
 from wavflow_core.errors import WavFlowError
 from wavflow_core.media.audio import AudioClip, write_audio
 from wavflow_core.media.image import write_png
@@ -21,7 +20,7 @@ from wavflow_core.pipeline import LoadedModel, synthesize
 from .config import TrainConfig
 from .data import Clips
 from .distributed import whole
-from .ema import Average
+from .ema import Average, first_converged
 from .log import RunLog
 
 logger = logging.getLogger(__name__)
@@ -29,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 def choose_average(averages: list[Average]) -> Average | None:
     """The first average that has forgotten its start, if any has."""
-    return next((average for average in averages if average.converged), None)
+    index = first_converged(average.start_share for average in averages)
+    return None if index is None else averages[index]
 
 
 def gather_weights(model: nn.Module, average: Average | None) -> dict[str, Tensor]:
@@ -50,7 +50,7 @@ def write_samples(
     """Make sounds for the first clips, and write them beside the true ones, with pictures.
 
     They go to ``samples/step-00001000/00.wav`` and ``.png`` and so on, the true ones to
-    ``samples/true``. Clip i has seed i. A clip that cannot be read is left out.
+    ``samples/true``. Clip i has seed i. What goes wrong is said, and the training goes on.
 
     Args:
         weights: Whole weights, from :func:`gather_weights`.
@@ -61,25 +61,31 @@ def write_samples(
         log: Gets sounds and pictures too.
     """
     config = clips.config
+    made, true = folder / "samples" / f"step-{step:08d}", folder / "samples" / "true"
+    try:
+        for place in (made, true):
+            place.mkdir(parents=True, exist_ok=True)
+        loaded = _load(weights, config, step=step, device=device)
+        for index in range(min(config.output.samples, len(clips))):
+            stems = (made / f"{index:02d}", true / f"{index:02d}")
+            _write_sample(loaded, clips, index, stems, step=step, log=log)
+    except (WavFlowError, OSError, RuntimeError) as error:  # also where the memory ends
+        logger.warning("The samples of step %d are not complete: %s", step, error)
+
+
+def _load(
+    weights: Mapping[str, Tensor], config: TrainConfig, *, step: int, device: torch.device
+) -> LoadedModel:
     checkpoint = Checkpoint(
         config=config.wavflow, tensors=weights, provenance=Provenance(step=step)
     )
-    loaded = LoadedModel(
+    return LoadedModel(
         model=build_model(checkpoint, device=device),
         config=config.wavflow,
         provenance=checkpoint.provenance,
         device=device,
         dtype=torch.float32,
     )
-    made, true = folder / "samples" / f"step-{step:08d}", folder / "samples" / "true"
-    for place in (made, true):
-        place.mkdir(parents=True, exist_ok=True)
-    for index in range(min(config.output.samples, len(clips))):
-        name = f"{index:02d}"
-        try:
-            _write_sample(loaded, clips, index, (made / name, true / name), step=step, log=log)
-        except (WavFlowError, OSError) as error:
-            logger.warning("No sample of %s: %s", clips.rows[index].id, error)
 
 
 def _write_sample(
@@ -93,8 +99,7 @@ def _write_sample(
 ) -> None:
     config: TrainConfig = clips.config
     features, tokens = clips.example(index)
-    sampler = SamplerConfig(steps=config.output.sample_steps, cfg=config.output.sample_cfg)
-    [sound] = synthesize(loaded, features, sampler=sampler, seed=index)
+    [sound] = synthesize(loaded, features, sampler=config.output.sampler, seed=index)
     samples = min(clips.lengths.samples, tokens.numel())
     true = AudioClip(
         waveform=to_waveform(tokens[None], config.audio, samples=samples),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from wavflow_core.strict import from_dict
 from .config import TrainConfig
 from .distributed import World, laid_out_like, whole
 from .ema import Average, trained_parameters
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "wavflow.training"
 VERSION = "1"
@@ -65,12 +68,14 @@ class State:
         config: The run that wrote it.
         progress: How far that was.
         averages: The averages it holds.
+        data: Digest of the clips it was trained on, in their order.
     """
 
     path: Path
     config: TrainConfig
     progress: Progress
     averages: tuple[AverageInfo, ...]
+    data: str
 
     def tensors(self, kind: str) -> dict[str, Tensor]:
         """Tensors of the model, of a moment or of an average, by the model's names."""
@@ -83,13 +88,20 @@ class State:
 
 
 def latest_state(folder: Path) -> State | None:
-    """The newest state in a folder, if there is one.
+    """The newest state in a folder that can be read, if there is one.
 
     Raises:
-        CheckpointError: It is damaged or of another version.
+        CheckpointError: There are some, and all are damaged or of another version.
     """
     found = sorted(path for path in folder.glob("state-*") if NAME.fullmatch(path.name))
-    return read_state(found[-1]) if found else None
+    for path in reversed(found):
+        try:
+            return read_state(path)
+        except CheckpointError as error:
+            if path == found[0]:
+                raise
+            logger.warning("%s Going on from the state before it.", error)
+    return None
 
 
 def read_state(path: Path) -> State:
@@ -118,6 +130,7 @@ def read_state(path: Path) -> State:
                 from_dict(AverageInfo, item)  # pyright: ignore[reportArgumentType]
                 for item in fields["averages"].values()
             ),
+            data=metadata.get("data", ""),
         )
     except ConfigError as error:
         raise CheckpointError(f"{str(path)!r} cannot be used: {error}") from error
@@ -129,6 +142,7 @@ def save_state(
     world: World,
     config: TrainConfig,
     progress: Progress,
+    data: str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     averages: list[Average],
@@ -162,6 +176,7 @@ def save_state(
             "config": json.dumps(config.to_dict()),
             "progress": json.dumps(dataclasses.asdict(progress)),
             "averages": json.dumps(infos),
+            "data": data,
         }
         tensor_files.write_safetensors(tensors, metadata, path)
         _remove_old(folder, config.output.keep)

@@ -23,12 +23,13 @@ from wavflow_core.errors import WavFlowError
 
 from .build import gradient_sync
 from .config import TrainConfig
-from .data import TrainBatch, make_loader, per_process
+from .data import TrainBatch
 from .distributed import World, connect, whole
+from .loading import open_batches, per_process
 from .log import Throughput, memory_gib
 from .optim import lr_at, set_lr
 from .program import INTERRUPTED, run_program, say
-from .run import Run, sample, save, set_up, validate
+from .run import Run, conclude, hold_folder, sample, save, set_up, share_failures, validate
 from .settings import load_config
 from .signals import StopRequest, stop_on_signals
 from .state import Progress
@@ -51,11 +52,25 @@ def train(config: TrainConfig, folder: Path, world: World, stop: StopRequest) ->
     Raises:
         WavFlowError: Something given cannot be used, or the loss is no longer a number.
     """
-    run, progress = set_up(config, folder, world)
+    with hold_folder(folder, world):
+        run, progress = set_up(config, folder, world)
+        with open_batches(run.clips, world, first_step=progress.step) as batches:
+            progress = _steps(run, progress, batches, stop)
+        finished = progress.step == run.config.optim.steps
+        if finished:
+            conclude(run)
+        if run.log:
+            run.log.close()
+    return finished
+
+
+def _steps(
+    run: Run, progress: Progress, batches: Iterator[TrainBatch], stop: StopRequest
+) -> Progress:
+    """The loop itself, to the last step or until asked to stop."""
     optim, output = run.config.optim, run.config.output
-    batches = iter(make_loader(run.clips, world, first_step=progress.step))
     speed = Throughput()
-    with _progress_bar(progress.step, optim.steps, shown=world.is_main) as bar:
+    with _progress_bar(progress.step, optim.steps, shown=run.world.is_main) as bar:
         while progress.step < optim.steps:
             set_lr(run.optimizer, lr_at(progress.step, optim))
             losses, ids = _backward(run, batches)
@@ -74,20 +89,20 @@ def train(config: TrainConfig, folder: Path, world: World, stop: StopRequest) ->
             )
             speed.add(optim.batch_size)
             bar.update()
-            stopping = stopping or progress.step == optim.steps
-            if _due(progress, output.log_every) or stopping:
+            last = progress.step == optim.steps
+            if _due(progress, output.log_every) or last:
+                share_failures(run)
                 progress = _write_line(run, progress, norm, speed, bar)
-            if _due(progress, output.validate_every) or (stopping and output.validate_every):
-                validate(run, progress)
-            if _due(progress, output.sample_every):
-                sample(run, progress)
-            if _due(progress, output.save_every) or stopping:
-                save(run, progress)
-            if stopping:
-                break
-    if run.log:
-        run.log.close()
-    return progress.step == optim.steps
+            with speed.paused():
+                if _due(progress, output.save_every) or last or stopping:
+                    save(run, progress)
+                if stopping and not last:
+                    break
+                if _due(progress, output.validate_every) or (last and output.validate_every):
+                    validate(run, progress)
+                if _due(progress, output.sample_every):
+                    sample(run, progress)
+    return progress
 
 
 def _backward(run: Run, batches: Iterator[TrainBatch]) -> tuple[Tensor, list[str]]:
@@ -102,8 +117,7 @@ def _backward(run: Run, batches: Iterator[TrainBatch]) -> tuple[Tensor, list[str
     ids: list[str] = []
     while len(ids) < share:
         batch = next(batches)
-        for failure in batch.failures:
-            run.failures.add(failure)
+        run.unreported.extend(batch.failures)
         ids += batch.ids
         with gradient_sync(run.stepper, on=len(ids) == share):
             each = run.stepper(batch.to(run.world.device))
@@ -123,10 +137,8 @@ def _agree(
             not moved, and the states on disk are from before.
     """
     broken = ~torch.isfinite(losses) | ~torch.isfinite(norm)
-    values = [losses.sum(), broken.any(), torch.tensor(stop.made)]
-    total, faults, stops = run.world.sum(
-        torch.stack([value.double().to(losses.device) for value in values])
-    ).tolist()
+    values = [float(losses.double().sum()), float(broken.any()), float(stop.made)]
+    total, faults, stops = run.world.sum(torch.tensor(values, dtype=torch.float64)).tolist()
     if not faults:
         return total / run.config.optim.batch_size, stops > 0
     own = [name for name, bad in zip(ids, (~torch.isfinite(losses)).tolist(), strict=True) if bad]
@@ -190,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="(default: runs/NAME of the settings)"
     )
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
 
     def work() -> int:
         config = load_config(given.config, given.overrides)

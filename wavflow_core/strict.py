@@ -46,7 +46,7 @@ def _convert(name: str, expected: object, value: object) -> object:
         expected = next(item for item in typing.get_args(expected) if item is not type(None))
     if typing.get_origin(expected) is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{name} is {value!r}; it must be a list.")
+            raise ConfigError(f"{name} is {value!r}; it must be a list, as in [{value}].")
         kind = typing.get_args(expected)[0]
         return tuple(_convert(f"{name}[{i}]", kind, item) for i, item in enumerate(value))
     assert isinstance(expected, type)

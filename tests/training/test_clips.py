@@ -59,7 +59,8 @@ def test_text_alone_can_begin_at_any_segment_of_the_sound():
 
 
 def test_features_that_are_too_short_are_refused():
-    with pytest.raises(FeatureError, match="last for 4 s, but the window is 8 s"):
+    message = r"have 32 CLIP rows and 88 sync rows \(4 s\), but the window of 8 s needs 64 and 192"
+    with pytest.raises(FeatureError, match=message):
         cut_window(long_features(4.0), LENGTHS, seconds=12.0, window=8.0, crop=0.0)
 
 

@@ -1,25 +1,32 @@
 import itertools
+import multiprocessing
+import re
 from dataclasses import replace
 
 import pytest
 import torch
-from support.training import make_clip, make_data, one_process, run_config
+from support.training import features, make_clip, make_data, one_process, run_config
 
-from training.data import Clips, Positions, adopt_encoders, make_loader, read_rows
+from training.data import Clips
 from training.distributed import World
+from training.loading import Positions, open_batches
 from training.manifest import read_manifest, write_manifest
+from training.sources import adopt_encoders, read_rows
+from wavflow_core.config import EncoderConfig
 from wavflow_core.errors import ConfigError, FeatureError, WavFlowError
+from wavflow_core.features.store import save_features
 from wavflow_core.model.patchify import to_tokens
 
 
 def clips_of(manifest, **sections):
     config = run_config(manifest, **sections)
     rows, _ = read_rows(config.data.train, max_failures=1.0)
-    return Clips(rows, adopt_encoders(config, Clips(rows, config)))
+    return Clips(rows, adopt_encoders(config, rows))
 
 
-def taken(loader, count):
-    return list(itertools.islice(iter(loader), count))
+def taken(clips, count, *, first_step):
+    with open_batches(clips, one_process(), first_step=first_step) as batches:
+        return list(itertools.islice(batches, count))
 
 
 def same(first, second):
@@ -50,9 +57,9 @@ def test_a_clip_comes_with_its_sound_as_tokens_and_its_features(manifest):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_restart_in_the_middle_of_an_epoch_goes_on_with_the_same_batches(manifest, workers):
     clips = clips_of(manifest, data={"workers": 0})
-    whole = taken(make_loader(clips, one_process(), first_step=0), 6)
+    whole = taken(clips, 6, first_step=0)
     clips = clips_of(manifest, data={"workers": workers})
-    rest = taken(make_loader(clips, one_process(), first_step=3), 3)
+    rest = taken(clips, 3, first_step=3)
     for first, second in zip(whole[3:], rest, strict=True):
         same(first, second)
 
@@ -175,17 +182,72 @@ def test_the_encoders_of_the_features_enter_the_configuration(manifest):
     assert config.sync.fingerprint == "5" * 16
 
 
-def test_features_of_other_encoders_are_refused(manifest):
-    config = run_config(manifest, clip={"architecture": "other"})
+def test_a_new_model_is_as_wide_as_the_features_of_a_store(manifest, caplog):
+    caplog.set_level("INFO")
+    config = run_config(manifest, model={"sync_dim": 32}, clip={"architecture": "another"})
     rows, _ = read_rows(config.data.train, max_failures=0.1)
-    with pytest.raises(FeatureError, match="clip4: The CLIP encoder given is clip_tiny"):
-        adopt_encoders(config, Clips(rows, config))
+    adopted = adopt_encoders(config, rows)
+    assert adopted.model.sync_dim == 64
+    assert adopted.clip.architecture == "clip_tiny"
+    assert "widths follow the features of clip_tiny" in caplog.text
 
 
-def test_features_of_another_width_are_a_failure_that_says_so(manifest):
-    clips = clips_of(manifest, model={"sync_dim": 32})
-    with pytest.raises(WavFlowError, match=r"sync features have shape \(16, 64\).*\(16, 32\)"):
-        clips[0]
+def test_features_of_other_encoders_than_the_first_are_left_out(tmp_path):
+    manifest = make_data(tmp_path, 4)
+    other = EncoderConfig(architecture="clip_tiny", fingerprint="f" * 16)
+    save_features(
+        replace(features("clip2"), clip_encoder=other), tmp_path / "clip2.features.safetensors"
+    )
+    batches = [clips_of(manifest)[position] for position in range(4)]
+    [failure] = [failure for batch in batches for failure in batch.failures]
+    assert failure.name == "clip2"
+    assert "The CLIP encoder given is clip_tiny (ffffffffffffffff)" in failure.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"sync": torch.zeros(16, 32)}, r"sync features have shape \(16, 32\).*\(16, 64\)"),
+        ({"clip": torch.zeros(7, 64)}, "have 7 CLIP rows and 16 sync rows .* needs 8 and 16"),
+        ({"text": torch.zeros(5, 64)}, r"text features have shape \(5, 64\)"),
+    ],
+)
+def test_features_of_another_shape_are_left_out_with_the_reason(tmp_path, change, reason):
+    manifest = make_data(tmp_path, 3)
+    wrong = replace(features("clip2"), **change)
+    save_features(wrong, tmp_path / "clip2.features.safetensors")
+    batches = [clips_of(manifest)[position] for position in range(3)]
+    [failure] = [failure for batch in batches for failure in batch.failures]
+    assert re.search(reason, failure.reason)
+
+
+def test_features_that_cannot_be_read_at_all_are_told(tmp_path):
+    manifest = make_data(tmp_path, 2)
+    for path in tmp_path.glob("*.features.safetensors"):
+        path.write_bytes(b"damaged")
+    config = run_config(manifest)
+    rows, _ = read_rows(config.data.train, max_failures=0.1)
+    with pytest.raises(FeatureError, match="features of the first clips cannot be used. clip1: "):
+        adopt_encoders(config, rows)
+
+
+def test_a_folder_that_is_no_store_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="data.train names the folder .* which has no manifest"):
+        read_rows([str(tmp_path)], max_failures=0.1)
+
+
+def test_a_process_that_reads_and_is_killed_is_told(manifest):
+    clips = clips_of(manifest, data={"workers": 1})
+
+    def read():
+        with open_batches(clips, one_process(), first_step=0) as batches:
+            next(batches)
+            for child in multiprocessing.active_children():
+                child.kill()
+            list(batches)
+
+    with pytest.raises(WavFlowError, match="process that reads clips has ended .* data.workers"):
+        read()
 
 
 def test_overfitting_takes_the_first_clips_alone(manifest):

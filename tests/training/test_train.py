@@ -1,23 +1,26 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from support import golden, recipe
+from support.launch import ROOT, environment, write_settings
 from support.tiny import inputs, model_config
-from support.training import make_data, one_process, run_config
+from support.training import make_data, one_process, run_config, run_settings
 
 from training.data import TrainBatch
 from training.export import export_state
 from training.export import main as export_main
 from training.log import read_log
-from training.run import set_up
+from training.run import hold_folder, set_up
 from training.signals import StopRequest, stop_on_signals
 from training.state import latest_state, read_state
 from training.step import TrainingStep, checkpoint_blocks
-from training.train import train
+from training.train import main, train
 from wavflow_core.conditions import FeatureBatch
 from wavflow_core.config import FlowConfig
 from wavflow_core.errors import CheckpointError, ConfigError, WavFlowError
@@ -30,6 +33,11 @@ REFERENCE_CLAMP = 1e-6
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("data"), 5)
+
+
+def built(config, folder):
+    with hold_folder(folder, one_process()):
+        return set_up(config, folder, one_process())[0]
 
 
 def losses_of(folder):
@@ -166,6 +174,78 @@ def test_a_signal_saves_the_state_and_stops(manifest, tmp_path):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_being_stopped_between_two_lines_of_the_log_changes_neither(manifest, tmp_path):
+    config = run_config(manifest, output={"log_every": 4})
+    run(config, tmp_path / "whole")
+    stop = StopRequest()
+    stop.made = True
+    for _ in range(3):
+        assert not run(config, tmp_path / "cut", stop)
+    assert latest_state(tmp_path / "cut").progress.step == 3
+    run(config, tmp_path / "cut")
+    assert losses_of(tmp_path / "cut") == losses_of(tmp_path / "whole")
+
+
+def test_a_damaged_state_is_passed_over(manifest, tmp_path, caplog):
+    config = run_config(manifest)
+    run(config, tmp_path)
+    path = latest_state(tmp_path).path
+    path.write_bytes(path.read_bytes()[:5000])
+    assert latest_state(tmp_path).progress.step == 4
+    assert "Going on from the state before it" in caplog.text
+    for other in tmp_path.glob("state-*"):
+        other.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        latest_state(tmp_path)
+
+
+def test_other_clips_are_said_when_going_on(manifest, tmp_path, caplog):
+    run(run_config(manifest), tmp_path / "run")
+    fewer = make_data(tmp_path / "fewer", 4)
+    run(run_config(fewer), tmp_path / "run")
+    assert "The clips are not those that state-00000006.safetensors was trained on" in caplog.text
+
+
+def test_a_second_run_in_the_same_folder_is_refused(manifest, tmp_path):
+    with hold_folder(tmp_path, one_process()):
+        code = f"""
+from support.training import one_process
+from training.run import hold_folder
+from pathlib import Path
+with hold_folder(Path({str(tmp_path)!r}), one_process()):
+    pass
+"""
+        environment_ = {**environment(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment_
+        )
+    assert f"Another run works in {str(tmp_path)!r} (process {os.getpid()} on" in done.stderr
+
+
+def test_an_output_that_is_a_file_is_told(manifest, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    path = write_settings(run_settings(manifest), tmp_path / "run.yaml")
+    assert main([str(path), "-o", str(tmp_path / "file"), "optim.steps=1"]) == 2
+    assert "Cannot make the folder" in capsys.readouterr().err
+
+
+def test_samples_that_fail_do_not_stop_the_training(manifest, tmp_path, caplog):
+    config = run_config(manifest, output={"sample_every": 3, "sample_steps": 1})
+    (tmp_path / "samples").touch()
+    assert run(config, tmp_path)
+    assert "The samples of step 3 are not complete" in caplog.text
+
+
+def test_clips_to_validate_on_that_cannot_be_read_are_named_and_left_out(tmp_path, caplog):
+    manifest = make_data(tmp_path / "data", 4)
+    held_out = make_data(tmp_path / "held", 5)
+    (tmp_path / "held" / "clip1.wav").write_bytes(b"no sound")
+    config = run_config(manifest, data={"validation": [str(held_out)], "max_failures": 0.5})
+    found = built(config, tmp_path / "run").held_out
+    assert [row.id for row in found.rows] == ["clip0", "clip2", "clip3", "clip4"]
+    assert "Left out clip1" in caplog.text
+
+
 def test_a_second_signal_interrupts_at_once():
     with stop_on_signals():
         os.kill(os.getpid(), signal.SIGINT)
@@ -173,12 +253,14 @@ def test_a_second_signal_interrupts_at_once():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_finished_run_does_nothing_more(manifest, tmp_path):
+def test_a_finished_run_writes_a_missing_checkpoint_and_nothing_more(manifest, tmp_path):
     config = run_config(manifest)
     run(config, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("state*")}
     assert run(config, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("state*")} == before
+    assert (tmp_path / "model.safetensors").exists()
 
 
 def test_micro_batches_and_checkpointed_blocks_change_nothing_but_rounding(manifest, tmp_path):
@@ -283,14 +365,14 @@ def test_other_settings_are_said_when_going_on(manifest, tmp_path, caplog):
 
 
 def test_the_empty_caption_comes_from_beside_the_features(manifest, tmp_path):
-    model = set_up(run_config(manifest), tmp_path, one_process())[0].model
+    model = built(run_config(manifest), tmp_path).model
     assert torch.equal(model.empty_string_feat, recipe.tensor("empty.text", (77, 64)))
 
 
 def test_without_the_empty_caption_it_is_said(tmp_path, caplog):
     manifest = make_data(tmp_path, 2)
     (tmp_path / "empty_text.safetensors").unlink()
-    set_up(run_config(manifest), tmp_path / "run", one_process())
+    built(run_config(manifest), tmp_path / "run")
     assert "features of the empty caption stay zero" in caplog.text
 
 

@@ -82,6 +82,7 @@ def test_a_run_begins_with_the_weights_named(tmp_path):
         tmp_path / "w.safetensors",
     )
     config = run_config(manifest, start={"weights": str(tmp_path / "w.safetensors")})
+    (tmp_path / "run").mkdir()
     run, progress = set_up(config, tmp_path / "run", one_process())
     assert progress.step == 0
     assert all((tensor == 0.5).all() for tensor in run.model.state_dict().values())

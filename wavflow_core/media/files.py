@@ -39,6 +39,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with contextlib.suppress(OSError):  # file systems without permissions
             temporary.chmod(mode)  # some writers make a file of their own, for its owner alone
+        _to_disk(temporary)
         try:
             temporary.replace(target)
         except OSError as error:
@@ -86,6 +87,12 @@ def _reserve(target: Path, given: str | os.PathLike[str]) -> Path:
             "can be written."
         ) from error
     return temporary
+
+
+def _to_disk(path: Path) -> None:
+    """Have a file on the disk before its name is, so that a power cut leaves no empty one."""
+    with contextlib.suppress(OSError), path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _copy_mode(target: Path, temporary: Path) -> None:

@@ -1,0 +1,127 @@
+"""Where the clips of a training come from: manifests and stores, and the encoders behind them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wavflow_core.batch import Failure
+from wavflow_core.config import EncoderConfig
+from wavflow_core.errors import ConfigError, FeatureError, WavFlowError
+from wavflow_core.media.files import is_file
+
+from .config import TrainConfig
+from .failures import Failures
+from .feature_store import FeatureReader
+from .manifest import Row, read_manifest
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_NAME = "manifest.csv"
+# So many clips are looked at to find out which encoders made the features.
+LOOKED_AT = 16
+
+
+def read_rows(
+    sources: Sequence[str], *, max_failures: float, setting: str = "data.train"
+) -> tuple[list[Row], Failures]:
+    """Clips of manifests, or of folders that the extraction made, which have sound and features.
+
+    Args:
+        sources: Manifests or folders.
+        max_failures: Share of the clips that may be unusable.
+        setting: What named them, for messages.
+
+    Raises:
+        WavFlowError: A manifest cannot be read, too many of its clips cannot be used, or none can.
+    """
+    rows: list[Row] = []
+    failed: list[Failure] = []
+    seen: set[str] = set()
+    files: dict[Path, bool] = {}
+    for source in map(Path, sources):
+        path = source / MANIFEST_NAME if source.is_dir() else source
+        if source.is_dir() and not is_file(path):
+            raise ConfigError(
+                f"{setting} names the folder {str(source)!r}, which has no {MANIFEST_NAME}; give "
+                "one that `python -m training.extract_features` made."
+            )
+        found, broken = read_manifest(path)
+        failed += broken
+        for row in found:
+            reason = _fault(row, seen, files)
+            seen.add(row.id)
+            if reason is None:
+                rows.append(row)
+            else:
+                failed.append(Failure(name=row.id, reason=reason))
+    failures = Failures(len(rows) + len(failed), share=max_failures)
+    for failure in failed:
+        failures.add(failure)
+    if not rows:
+        raise ConfigError(
+            f"{setting} is {list(sources)!r}, in which no clip can be used; give manifests, or "
+            "folders that `python -m training.extract_features` made."
+        )
+    return rows, failures
+
+
+def _fault(row: Row, seen: set[str], files: dict[Path, bool]) -> str | None:
+    """Why a clip cannot be trained on, as far as can be told without opening its files."""
+    if row.id in seen:
+        return "another manifest has a clip of the same id."
+    if row.features is None:
+        return "there are no features of it; extract them first."
+    if row.features not in files:
+        files[row.features] = is_file(row.features)
+    if not files[row.features]:
+        return f"its features {str(row.features)!r} do not exist; extract them again."
+    if row.audio is None and row.video is None:
+        return "there is no sound of it."
+    return None
+
+
+def adopt_encoders(config: TrainConfig, rows: Sequence[Row]) -> TrainConfig:
+    """Follow the features: their encoders, weights and all, and their widths.
+
+    Raises:
+        FeatureError: No clip can be read.
+    """
+    reader = FeatureReader(duration=config.audio.window)
+    reason = ""
+    widths: dict[str, int] = {}
+    encoders: dict[str, EncoderConfig] = {}
+    for row in rows[:LOOKED_AT]:
+        try:
+            assert row.features is not None  # as read_rows has seen to
+            features = reader.read(row.features, row.id)
+        except (WavFlowError, OSError) as error:
+            reason = f"{row.id}: {error}"
+            continue
+        for name, found in (("clip", features.clip), ("sync", features.sync)):
+            if found is not None:
+                widths.setdefault(f"{name}_dim", found.shape[1])
+        if features.text is not None:
+            widths.setdefault("text_tokens", features.text.shape[0])
+            widths.setdefault("text_dim", features.text.shape[1])
+        for name in ("clip", "sync"):
+            encoder = getattr(features, f"{name}_encoder")
+            if encoder is not None:
+                encoders.setdefault(name, encoder)
+    if not widths:
+        raise FeatureError(f"The features of the first clips cannot be used. {reason}")
+    adopted = replace(config, model=replace(config.model, **widths), **encoders)
+    if adopted.model != config.model:
+        logger.info(
+            "The model's widths follow the features of %s and %s: %s.",
+            *(adopted.clip, adopted.sync, ", ".join(f"{k} {v}" for k, v in widths.items())),
+        )
+    return adopted
+
+
+def digest(rows: Sequence[Row]) -> str:
+    """Which clips these are and in which order, in a few letters."""
+    return hashlib.sha256("\n".join(row.id for row in rows).encode()).hexdigest()[:16]
