@@ -107,7 +107,7 @@ def _quiet_worker(leave: Event, _: int) -> None:
 
     def linger() -> None:
         leave.wait(LINGER_SECONDS)
-        os._exit(1)
+        os._exit(0)
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         threading.Thread(target=linger, daemon=True).start()

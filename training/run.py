@@ -99,8 +99,9 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
     """
     rows, failures = read_rows(config.data.train, max_failures=config.data.max_failures)
     config = adopt_encoders(config, rows)
+    clips = Clips(rows, config)
     saved = latest_state(folder)
-    model = start_model(config, saved, rows, data=digest(rows)).to(world.device)
+    model = start_model(config, saved, rows, data=digest(clips.rows)).to(world.device)
     bf16 = torch.bfloat16 if config.execution.precision == "bf16" else None
     step = TrainingStep(model, config.flow, autocast=bf16)
     stepper = share_out(step, config.execution, world)
@@ -116,7 +117,7 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
         config=config,
         folder=folder,
         world=world,
-        clips=Clips(rows, config),
+        clips=clips,
         held_out=held_out,
         failures=failures,
         unreported=[],

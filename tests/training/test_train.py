@@ -200,6 +200,9 @@ def test_a_damaged_state_is_passed_over(manifest, tmp_path, caplog):
 
 
 def test_other_clips_are_said_when_going_on(manifest, tmp_path, caplog):
+    for _ in range(2):
+        run(run_config(manifest, data={"overfit": 3}), tmp_path / "same")
+    assert "The clips are not those" not in caplog.text
     run(run_config(manifest), tmp_path / "run")
     fewer = make_data(tmp_path / "fewer", 4)
     run(run_config(fewer), tmp_path / "run")
