@@ -12,7 +12,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -30,9 +30,10 @@ from wavflow_core.features.extractor import frame_requests
 from . import extraction_plan as planning
 from .decoding import DecodedClips, decode, default_workers
 from .distributed import World, connect
-from .extraction_plan import Index, Plan
-from .failures import Failures
+from .extraction_plan import Plan
+from .failures import Failures, note_failure
 from .feature_store import STORAGE, Settings, ShardWriter
+from .lock import only_run_in
 from .manifest import Row, read_manifest
 from .program import run_program, say
 from .towers import Towers, encode, load_towers, save_empty_text
@@ -40,6 +41,8 @@ from .towers import Towers, encode, load_towers, save_empty_text
 logger = logging.getLogger(__name__)
 
 DEFAULT_DURATION = 8.0
+# Launchers pass on signals that we had already; a signal this much later ends us at once.
+PATIENCE = 3.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,17 +68,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = build_parser().parse_args(arguments)
 
     def work() -> int:
-        with _stopping_on_signals(), connect(given.device) as world:
+        with _stopping_on_signals() as let_finish, connect(given.device) as world:
             if not world.is_main:
                 say(logging.ERROR)
-            extract(given, world)
+            extract(given, world, let_finish)
         return 0
 
     return run_program("training.extract_features", work, interrupted="the same command goes on")
 
 
-def extract(given: argparse.Namespace, world: World) -> None:
+@contextlib.contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Make the folder and hold it, so that no other run writes its index."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WavFlowError(f"Cannot write to {str(store)!r}: {error.strerror}.") from error
+    with only_run_in(store):
+        yield
+
+
+def extract(given: argparse.Namespace, world: World, let_finish: Callable[[], None]) -> None:
     """Encode all clips of a manifest that the store does not hold yet.
+
+    Args:
+        given: The options.
+        world: The processes.
+        let_finish: Called before the store's tables are written, which no signal shall cut short.
 
     Raises:
         WavFlowError: Something given cannot be used, or too many clips fail.
@@ -85,39 +104,48 @@ def extract(given: argparse.Namespace, world: World) -> None:
     window = expected.audio.window if expected else DEFAULT_DURATION
     duration = window if given.duration is None else given.duration
     settings = Settings(duration=duration, storage=given.storage)
-
-    work = world.gather(prepare(given, settings, rows) if world.is_main else None)[0]
-    assert isinstance(work, Work)
     failures = Failures(len(rows) + len(unreadable), share=given.max_failures)
-    if world.is_main:
+    with _alone(given.output) if world.is_main else contextlib.nullcontext():
+        work = _prepare_for_all(given, settings, rows, world)
         failures.add_all((*unreadable, *work.known))
-
-    waiting = {row.id: row for row in rows}
-    ids = {id for number in work.todo for id in work.plan.shards[number]}
-    towers = load_towers(
-        [row for row in rows if row.id in ids],
-        expected,
-        clip=given.clip,
-        synchformer=given.synchformer,
-        folders=given.models,
-        device=world.device,
-        dtype=choose_dtype(given.dtype, world.device),
-    )
-    plan = with_encoders(work.plan, towers, given.output)
-    if world.is_main:
-        planning.write_plan(plan, given.output)
-        save_empty_text(towers, given.output, clip=given.clip, folders=given.models)
-    world.barrier()
-    try:
-        mine = work.todo[world.rank :: world.size]
-        encode_shards(
-            given, plan, mine, rows=waiting, towers=towers, failures=failures, world=world
+        waiting = {row.id: row for row in rows}
+        ids = {id for number in work.todo for id in work.plan.shards[number]}
+        towers = load_towers(
+            [row for row in rows if row.id in ids],
+            expected,
+            clip=given.clip,
+            synchformer=given.synchformer,
+            folders=given.models,
+            device=world.device,
+            dtype=choose_dtype(given.dtype, world.device),
         )
-        world.barrier()
-    finally:
-        index = conclude(given.output, plan, rows) if world.is_main else None
-    if index is not None:  # what the other processes found counts too
-        failures.add_all(item for item in index.failures.values() if item.name in waiting)
+        plan = with_encoders(work.plan, towers, given.output)
+        if world.is_main:
+            planning.write_plan(plan, given.output)
+            save_empty_text(towers, given.output, clip=given.clip, folders=given.models)
+        try:
+            with _others_there():
+                world.barrier()
+            mine = work.todo[world.rank :: world.size]
+            encode_shards(
+                given, plan, mine, rows=waiting, towers=towers, failures=failures, world=world
+            )
+        finally:
+            let_finish()
+            if world.is_main:  # what the other processes found counts too
+                index = planning.conclude(given.output, plan, rows)
+                failures.tell(item for item in index.failures.values() if item.name in waiting)
+        failures.check()
+
+
+def _prepare_for_all(
+    given: argparse.Namespace, settings: Settings, rows: Sequence[Row], world: World
+) -> Work:
+    prepared = prepare(given, settings, rows) if world.is_main else None
+    with _others_there():
+        work = world.gather(prepared)[0]
+    assert isinstance(work, Work)
+    return work
 
 
 def prepare(given: argparse.Namespace, settings: Settings, rows: Sequence[Row]) -> Work:
@@ -130,7 +158,6 @@ def prepare(given: argparse.Namespace, settings: Settings, rows: Sequence[Row]) 
     plan = planning.read_plan(store) or Plan(settings=settings)
     plan = replace(plan, settings=planning.merge_settings(plan.settings, settings, store))
     try:
-        store.mkdir(parents=True, exist_ok=True)
         planning.remove_stale(store)
     except OSError as error:
         raise WavFlowError(f"Cannot write to {str(store)!r}: {error.strerror}.") from error
@@ -202,10 +229,14 @@ def encode_shards(
                 except FeatureError as error:
                     failure = Failure(name=id, reason=str(error))
                     writer.fail(failure)
+                    note_failure(failure, planning.notes_path(given.output, world.rank))
                     failures.add(failure)
                 bar.update()
             writer.write(planning.shard_path(given.output, number))
-    total = int(world.sum(torch.tensor([made])))  # and with it wait for the slowest
+            if world.size > 1:
+                failures.add_all(planning.noted_failures(given.output))
+    with _others_there():
+        total = int(world.sum(torch.tensor([made])))  # and with it wait for the slowest
     elapsed = time.perf_counter() - begun
     if total:
         logger.info(
@@ -214,38 +245,50 @@ def encode_shards(
         )
 
 
-def conclude(store: Path, plan: Plan, rows: Sequence[Row]) -> Index:
-    """Write what the store holds now, and say it.
+@contextlib.contextmanager
+def _others_there() -> Iterator[None]:
+    """Around what processes tell each other.
 
     Raises:
-        WavFlowError: A shard is damaged, or the store cannot be written.
+        WavFlowError: Another has ended before.
     """
-    index = planning.read_index(store, plan, rows)
-    planning.write_index(index, store)
-    held = index.rows.values()
-    seen, told = sum(row.has_video for row in held), sum(row.has_text for row in held)
-    logger.info(
-        "%s holds %d clips in %d shards: %d with video, %d with a caption; %d failed%s.",
-        *(store, len(held), len(index.finished), seen, told, len(index.failures)),
-        f", see {store / planning.FAILURES}" if index.failures else "",
-    )
-    return index
+    try:
+        yield
+    except RuntimeError as error:
+        raise WavFlowError(
+            "Another process of this run has stopped; its message says why, and the same command "
+            "goes on."
+        ) from error
 
 
 @contextlib.contextmanager
-def _stopping_on_signals() -> Iterator[None]:
-    """Let SIGTERM stop us as Ctrl-C does; a second signal does not wait for the clearing up."""
+def _stopping_on_signals() -> Iterator[Callable[[], None]]:
+    """Let SIGTERM stop us as Ctrl-C does.
+
+    Signals do not cut short the clearing up that follows, unless it takes long.
+
+    Yields:
+        Begins the clearing up where no signal did.
+    """
+    begun: float | None = None
+
+    def let_finish() -> None:
+        nonlocal begun
+        begun = time.monotonic() if begun is None else begun
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for item in previous:
-            signal.signal(item, signal.SIG_DFL)
-        raise KeyboardInterrupt
+        if begun is None:
+            let_finish()
+            raise KeyboardInterrupt
+        if time.monotonic() > begun + PATIENCE:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     previous = {item: signal.getsignal(item) for item in (signal.SIGINT, signal.SIGTERM)}
     for item in previous:
         signal.signal(item, stop)
     try:
-        yield
+        yield let_finish
     finally:
         for item, handler in previous.items():
             signal.signal(item, handler)

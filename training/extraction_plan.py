@@ -2,11 +2,13 @@
 
 A store is a folder of ``plan.json``, ``shard-00000.safetensors`` and so on, ``manifest.csv`` with
 all clips of the shards that are there, and ``failures.csv``. The plan only grows, and a shard is
-there whole or not at all; so any run can go on where any other was stopped.
+there whole or not at all; so any run can go on where any other was stopped. While a run works, it
+holds ``.lock``, and every rank notes what fails in ``.failures-00000.jsonl`` and so on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -20,7 +22,7 @@ from wavflow_core.errors import FeatureError
 from wavflow_core.media.files import is_file
 from wavflow_core.strict import from_dict
 
-from .failures import write_failures
+from .failures import read_notes, write_failures
 from .feature_store import Settings, ShardInfo, read_shard_info
 from .manifest import Row, write_changed, write_manifest
 
@@ -29,10 +31,10 @@ logger = logging.getLogger(__name__)
 FORMAT = "wavflow.extraction_plan"
 VERSION = 1
 PLAN, MANIFEST, FAILURES = "plan.json", "manifest.csv", "failures.csv"
-# What atomic_path leaves of a run that was killed while it wrote.
+# What a run that was killed leaves: notes, and what atomic_path had begun.
 STALE = re.compile(
     r"^\.(?:shard-\d{5,}\.[0-9a-f]{12}\.safetensors|plan\.[0-9a-f]{12}\.json"
-    r"|(?:manifest|failures)\.[0-9a-f]{12}\.csv)$"
+    r"|(?:manifest|failures)\.[0-9a-f]{12}\.csv|failures-\d{5,}\.jsonl)$"
 )
 # A row whose values of these names changed would get other features.
 DECISIVE = ("caption", "start", "duration", "has_video", "has_text")
@@ -71,6 +73,27 @@ class Index:
 def shard_path(store: Path, number: int) -> Path:
     """The file of a shard."""
     return store / f"shard-{number:05d}.safetensors"
+
+
+def notes_path(store: Path, rank: int) -> Path:
+    """The file in which a rank notes what fails."""
+    return store / f".failures-{rank:05d}.jsonl"
+
+
+def noted_failures(store: Path) -> list[Failure]:
+    """What all ranks have noted so far."""
+    return [item for path in _notes(store) for item in read_notes(path)]
+
+
+def remove_notes(store: Path) -> None:
+    """Delete the notes, when what they say stands in the table."""
+    for path in _notes(store):
+        with contextlib.suppress(OSError):  # a rank that still writes; the next run deletes it
+            path.unlink()
+
+
+def _notes(store: Path) -> list[Path]:
+    return sorted(store.glob(".failures-*.jsonl"))
 
 
 def read_plan(store: Path) -> Plan | None:
@@ -211,6 +234,12 @@ def read_index(store: Path, plan: Plan, rows: Iterable[Row] = ()) -> Index:
     )
 
 
+def with_failures(index: Index, failures: Iterable[Failure]) -> Index:
+    """The index with failures of shards that are not finished."""
+    more = {item.name: item for item in failures if item.name not in index.rows}
+    return replace(index, failures={**index.failures, **more})
+
+
 def _indexed(row: Row, current: Row, info: ShardInfo, path: Path) -> Row:
     return replace(
         row,
@@ -250,6 +279,26 @@ def write_index(index: Index, store: Path) -> None:
     """
     write_manifest(index.rows.values(), store / MANIFEST)
     write_failures(index.failures.values(), store / FAILURES)
+
+
+def conclude(store: Path, plan: Plan, rows: Sequence[Row]) -> Index:
+    """Write what the store holds now, with failures of shards that were not finished; say it.
+
+    Raises:
+        WavFlowError: A shard is damaged, or the store cannot be written.
+    """
+    index = read_index(store, plan, rows)
+    index = with_failures(index, noted_failures(store))
+    write_index(index, store)
+    remove_notes(store)
+    held = index.rows.values()
+    seen, told = sum(row.has_video for row in held), sum(row.has_text for row in held)
+    logger.info(
+        "%s holds %d clips in %d shards: %d with video, %d with a caption; %d failed%s.",
+        *(store, len(held), len(index.finished), seen, told, len(index.failures)),
+        f", see {store / FAILURES}" if index.failures else "",
+    )
+    return index
 
 
 def remove_stale(store: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from wavflow_core.batch import Failure
 from wavflow_core.errors import ConfigError, WavFlowError
@@ -42,10 +44,23 @@ class Failures:
         Raises:
             WavFlowError: More have failed than is allowed; the last ones are named.
         """
-        if failure.name in self._reasons:
-            return
-        self._reasons[failure.name] = failure.reason
-        logger.warning("Left out %s: %s", failure.name, failure.reason)
+        if failure.name not in self._reasons:
+            self.tell([failure])
+            self.check()
+
+    def tell(self, failures: Iterable[Failure]) -> None:
+        """Count and name those that are not known yet, however many they are."""
+        for failure in failures:
+            if failure.name not in self._reasons:
+                self._reasons[failure.name] = failure.reason
+                logger.warning("Left out %s: %s", failure.name, failure.reason)
+
+    def check(self) -> None:
+        """Stop where too many have failed.
+
+        Raises:
+            WavFlowError: More have failed than is allowed; the last ones are named.
+        """
         if len(self._reasons) > self.allowed:
             last = "; ".join(f"{name}: {why}" for name, why in list(self._reasons.items())[-3:])
             raise WavFlowError(
@@ -83,6 +98,29 @@ def write_failures(failures: Iterable[Failure], path: str | os.PathLike[str]) ->
     # Names of files need not be valid text.
     cells = ((_text(failure.name), _text(failure.reason)) for failure in failures)
     write_table(path, ("id", "reason"), cells)
+
+
+def note_failure(failure: Failure, path: Path) -> None:
+    """Append an id and a reason to a file that outlives us and that others may read meanwhile.
+
+    Raises:
+        WavFlowError: The file cannot be written.
+    """
+    try:
+        with path.open("a", encoding="ascii") as file:
+            file.write(json.dumps([failure.name, failure.reason]) + "\n")
+    except OSError as error:
+        raise WavFlowError(f"Cannot write {str(path)!r}: {error.strerror}.") from error
+
+
+def read_notes(path: Path) -> list[Failure]:
+    """What :func:`note_failure` wrote; a line that is not whole yet is left out."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines(keepends=True)
+    except OSError:  # deleted while we looked
+        return []
+    whole = (json.loads(line) for line in lines if line.endswith("\n"))
+    return [Failure(name=name, reason=reason) for name, reason in whole]
 
 
 def _text(text: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from wavflow_core.errors import WavFlowError
 
@@ -19,6 +21,7 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 
 NAME = ".lock"
+_held: set[TextIO] = set()
 
 
 @contextlib.contextmanager
@@ -51,4 +54,25 @@ def only_run_in(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
+        with _kept_from_children(file):
+            yield
+
+
+@contextlib.contextmanager
+def _kept_from_children(file: TextIO) -> Iterator[None]:
+    """Close a file in processes that are forked, which would hold the folder when we are dead."""
+    _close_in_children()
+    _held.add(file)
+    try:
         yield
+    finally:
+        _held.remove(file)
+
+
+@functools.cache
+def _close_in_children() -> None:
+    def close() -> None:
+        for file in _held:
+            file.close()
+
+    os.register_at_fork(after_in_child=close)

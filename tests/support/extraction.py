@@ -8,6 +8,7 @@ from pathlib import Path
 
 from support.media import make_sound, make_video, numbered, sine
 from training.extract_features import main
+from training.lock import NAME as LOCK
 from training.manifest import Row, write_manifest
 from wavflow_core.features.untrained import init_clip, init_synchformer
 
@@ -67,6 +68,12 @@ def mixed_rows(folder, count):
     return rows
 
 
+def missing_rows(folder, count):
+    """Rows whose video is not there."""
+    sound = tiny_sound(folder / "missing.wav")
+    return [Row(id=f"missing{n:02d}", video=folder / "none.mp4", audio=sound) for n in range(count)]
+
+
 def manifest(path, rows):
     write_manifest(rows, path)
     return path
@@ -94,11 +101,16 @@ def run(line, **options):
     )
 
 
+def files(store):
+    """Every file but the lock, which names the last run."""
+    return [path for path in sorted(store.iterdir()) if path.name != LOCK]
+
+
 def content(store):
     """Bytes of every file."""
-    return {path.name: path.read_bytes() for path in sorted(store.iterdir())}
+    return {path.name: path.read_bytes() for path in files(store)}
 
 
 def times(store):
     """When every file was written last."""
-    return {path.name: path.stat().st_mtime_ns for path in sorted(store.iterdir())}
+    return {path.name: path.stat().st_mtime_ns for path in files(store)}

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import signal
 from dataclasses import replace
 
 import pytest
@@ -11,7 +13,9 @@ from support.extraction import (
     content,
     empty_sound,
     extract,
+    files,
     manifest,
+    missing_rows,
     mixed_rows,
     times,
     tiny_encoders,
@@ -20,11 +24,14 @@ from support.extraction import (
 )
 from support.media import make_video
 
-from training import extract_features
+from training import extract_features, extraction_plan
 from training.decoding import DecodedClips, decode, default_workers
 from training.extraction_plan import MANIFEST, PLAN, shard_path
+from training.failures import note_failure, read_notes
 from training.feature_store import FeatureReader, read_shard_info
+from training.lock import only_run_in
 from training.manifest import Row, read_manifest
+from wavflow_core.batch import Failure
 from wavflow_core.checkpoint import Checkpoint, write_checkpoint
 from wavflow_core.config import EncoderConfig
 from wavflow_core.encoding import Encoders
@@ -319,6 +326,108 @@ def test_above_the_limit_it_stops_and_says_how_many(tmp_path, store, options, sa
     assert "4 of 7 samples failed" in said()
 
 
+def assert_reasons_are_there_and_nothing_half_done(store, ids):
+    assert set(failures_of(store)) == ids
+    assert "There is no video" in failures_of(store)["missing00"]
+    assert not [path for path in files(store) if path.name.startswith(".")]
+
+
+def test_above_the_limit_the_reasons_of_a_shard_that_is_not_there_are_kept(
+    rows, tmp_path, store, options, caplog
+):
+    caplog.set_level("INFO")
+    table = manifest(tmp_path / "m.csv", [*rows, *missing_rows(tmp_path, 6)])
+    assert extract(table, store, options) == 2
+    assert not shard_path(store, 0).exists()
+    assert_reasons_are_there_and_nothing_half_done(store, {f"missing{n:02d}" for n in range(4)})
+    assert f"holds 0 clips in 0 shards: 0 with video, 0 with a caption; 4 failed, see {store}" in (
+        caplog.text
+    )
+
+
+def test_notes_are_read_up_to_the_last_whole_line(tmp_path):
+    failures = [Failure(name="ü \udcff", reason='"a",\nb\x85c'), Failure(name="b", reason="")]
+    for failure in failures:
+        note_failure(failure, tmp_path / "notes")
+    with (tmp_path / "notes").open("a") as file:
+        file.write('["c", "half')
+    assert read_notes(tmp_path / "notes") == failures
+    assert read_notes(tmp_path / "none") == []
+    with pytest.raises(WavFlowError, match="Cannot write .*No such file"):
+        note_failure(failures[0], tmp_path / "none" / "notes")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_the_reasons_of_the_shard_in_progress(
+    rows, tmp_path, store, options, monkeypatch, number
+):
+    table = manifest(tmp_path / "m.csv", [*missing_rows(tmp_path, 2), *rows])
+    assert extract(table, tmp_path / "quiet", options, "--shard-size", 5) == 0
+    encode, begun = extract_features.encode, []
+
+    def interrupted(clip, *arguments):
+        begun.append(clip.row.id)
+        if len(begun) == 4:
+            os.kill(os.getpid(), number)
+        return encode(clip, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract_features, "encode", interrupted)
+        assert extract(table, store, options, "--shard-size", 5) == 130
+    assert_reasons_are_there_and_nothing_half_done(store, {"missing00", "missing01"})
+    assert not shard_path(store, 0).exists()
+    assert extract(table, store, options) == 0
+    assert content(store) == content(tmp_path / "quiet")
+
+
+def test_a_signal_does_not_cut_the_tables_short(table, store, options, monkeypatch):
+    conclude = extraction_plan.conclude
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return conclude(*arguments)
+
+    monkeypatch.setattr(extraction_plan, "conclude", interrupted)
+    assert extract(table, store, options) == 0
+    assert len(read_manifest(store / MANIFEST)[0]) == 6
+
+
+def test_a_signal_that_comes_long_after_the_clearing_up_began_ends_us_at_once(monkeypatch):
+    raised = []
+    monkeypatch.setattr("signal.raise_signal", raised.append)
+    monkeypatch.setattr(extract_features, "PATIENCE", 0.0)
+    before = signal.getsignal(signal.SIGTERM)
+    with extract_features._stopping_on_signals() as let_finish:
+        let_finish()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert raised == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_second_run_in_the_same_store_is_refused(table, store, options, said):
+    pytest.importorskip("fcntl")
+    assert extract(table, store, options) == 0
+    before = content(store), times(store)
+    with only_run_in(store):
+        assert extract(table, store, options) == 2
+    told = said()
+    assert f"Another run works in {str(store)!r} (process {os.getpid()} on " in told
+    assert (content(store), times(store)) == before
+    assert extract(table, store, options) == 0
+
+
+def test_options_may_stand_anywhere(table, store, options):
+    orders = (
+        [*options, "-o", store, "--workers", 0, table],
+        ["--workers", 0, table, *options, "-o", store],
+        [table, "--no-audio-check", "-o", store, "--workers", 0, *options],
+    )
+    for arguments in orders:
+        assert extract_features.main([str(item) for item in arguments]) == 0
+    assert len(read_manifest(store / MANIFEST)[0]) == 6
+
+
 def test_what_failed_is_tried_again_only_when_asked(tmp_path, store, options):
     rows = bad_rows(tmp_path)[:4]
     table = manifest(tmp_path / "m.csv", rows)
@@ -340,6 +449,7 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(table, store, option
         ".plan.0123456789ab.json",
         ".manifest.0123456789ab.csv",
         ".failures.0123456789ab.csv",
+        ".failures-00003.jsonl",
     ]
     others = [".shard-00001.safetensors", "notes.txt", ".shard-00001.XYZ.safetensors", ".keep.csv"]
     for name in (*stale, *others):
@@ -423,6 +533,7 @@ def test_options_that_cannot_be_are_told(table, store, options, said, more, mess
 
 def test_a_manifest_that_is_not_there_is_told(tmp_path, store, options, said):
     assert extract(tmp_path / "none.csv", store, options) == 2
+    assert not store.exists()
     assert "cannot be read as a CSV file" in said()
 
 
@@ -452,6 +563,17 @@ def test_a_store_that_is_a_file_is_told(table, store, options, said):
     store.touch()
     assert extract(table, store, options) == 2
     assert f"Cannot write to {str(store)!r}: File exists" in said()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or not os.geteuid(), reason="root may write")
+@pytest.mark.parametrize("inner", [".", "store"])
+def test_a_folder_that_must_not_be_written_is_told(table, tmp_path, options, said, inner):
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o555)
+    store = folder / inner
+    assert extract(table, store, options) == 2
+    assert f"error: Cannot write to {str(store)!r}: Permission denied." in said()
 
 
 def test_a_full_disk_stops_the_run_and_leaves_no_part(table, store, options, said, monkeypatch):

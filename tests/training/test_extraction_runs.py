@@ -1,5 +1,6 @@
 """Runs that are killed, interrupted or shared by processes give the store of a quiet one."""
 
+import csv
 import json
 import os
 import random
@@ -15,12 +16,17 @@ from support.extraction import (
     content,
     environment,
     extract,
+    files,
     manifest,
+    missing_rows,
     mixed_rows,
     run,
     times,
     tiny_encoders,
 )
+
+from training.lock import only_run_in
+from training.manifest import read_manifest
 
 SHARDS, SIZE, KILLS = 24, 2, 10
 # Imports once, and runs each command that it is told in a process of its own, which notes which
@@ -129,14 +135,68 @@ def test_ten_kills_lose_at_most_a_shard_each_and_change_nothing(tmp_path, quiet,
     assert 0 <= again <= KILLS * SIZE
 
 
+def by_two(line):
+    """The command line for two processes."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return [sys.executable, *torchrun, *line[1:]]
+
+
+def failed(store):
+    with (store / "failures.csv").open(newline="", encoding="utf-8") as file:
+        return {row["id"] for row in csv.DictReader(file)}
+
+
 def test_two_processes_make_the_same_store_as_one(tmp_path, quiet, options):
     table, wanted = quiet
     line = command(table, tmp_path / "store", options, "--shard-size", SIZE, "--workers", 0)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = run([sys.executable, *torchrun, *line[1:]])
+    done = run(by_two(line))
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "store") == content(wanted)
     assert f"Encoded {SHARDS * SIZE} clips in" in done.stderr
+
+
+@pytest.mark.parametrize(("count", "code"), [(3, 0), (4, 1)], ids=["allowed", "too many"])
+def test_what_another_process_leaves_out_is_named_and_in_the_table(tmp_path, options, count, code):
+    good = mixed_rows(tmp_path, 8)
+    rows = [*good[:4], *missing_rows(tmp_path, count), *good[4:]]  # the second shard
+    table, store = manifest(tmp_path / "m.csv", rows), tmp_path / "store"
+    line = command(table, store, options, "--shard-size", 4, "--workers", 0)
+    done = run(by_two(line), timeout=90)
+    assert done.returncode == code, done.stderr
+    assert failed(store) == {f"missing{n:02d}" for n in range(count)}
+    for n in range(count):
+        assert done.stderr.count(f"Left out missing{n:02d}: There is no video") == 1
+    assert ("4 of 12 samples failed, and 3 may: " in done.stderr) == bool(code)
+    assert "RuntimeError" not in done.stderr
+
+
+def test_one_that_is_refused_does_not_leave_the_other_waiting(tmp_path, quiet, options):
+    pytest.importorskip("fcntl")
+    table, _ = quiet
+    (tmp_path / "store").mkdir()
+    line = command(table, tmp_path / "store", options, "--workers", 0)
+    with only_run_in(tmp_path / "store"):
+        done = run(by_two(line), timeout=90)
+    assert done.returncode == 1
+    assert "Another run works in" in done.stderr
+    assert "RuntimeError" not in done.stderr
+
+
+def test_an_interrupt_of_two_processes_keeps_what_either_left_out(tmp_path, quiet, options):
+    lost = missing_rows(tmp_path, 4)
+    rows, _ = read_manifest(quiet[0])
+    table = manifest(tmp_path / "m.csv", [rows[0], lost[0], rows[1], lost[1], *rows[2:]])
+    store = tmp_path / "store"
+    more = ("--shard-size", SIZE, "--workers", 0, "--max-failures", 1)
+    process = start(by_two(command(table, store, options, *more)), start_new_session=True)
+    wait_for(lambda: len(shards(store)) > 2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode
+    assert failed(store) == {"missing00", "missing01"}, errors
+    assert len(shards(store)) < SHARDS
+    for n in range(2):
+        assert f"Left out missing{n:02d}: " in errors
 
 
 @pytest.mark.parametrize(
@@ -155,7 +215,7 @@ def test_a_signal_stops_with_130_and_the_next_run_goes_on(tmp_path, quiet, optio
     assert process.returncode == 130, errors
     assert "interrupted; the same command goes on" in errors
     assert "Traceback" not in errors
-    assert not [path for path in store.iterdir() if path.name.startswith(".")]
+    assert not [path for path in files(store) if path.name.startswith(".")]
     left = shards(store)
     assert 1 < len(left) < SHARDS
     rows = (store / "manifest.csv").read_text()
