@@ -192,8 +192,8 @@ def estimate(preset: str) -> dict[str, object]:
     }
 
 
-def main() -> int:
-    """Measure or estimate, and print JSON."""
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", action="append", default=[])
     parser.add_argument("--device", default="auto")
@@ -205,7 +205,24 @@ def main() -> int:
     parser.add_argument("--estimate", action="store_true")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--only", choices=("plain", "compiled"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    return parser
+
+
+def child_arguments(given: argparse.Namespace, preset: str, only: str) -> list[str]:
+    """The options of the process that takes one measurement."""
+    arguments = [f"--preset={preset}", f"--only={only}", f"--device={given.device}"]
+    arguments += [f"--steps={given.steps}", f"--warmup={given.warmup}"]
+    arguments += [f"--precision={given.precision}"]
+    if given.micro_batch:
+        arguments.append(f"--micro-batch={given.micro_batch}")
+    if given.checkpoint:
+        arguments.append("--checkpoint")
+    return arguments
+
+
+def main() -> int:
+    """Measure or estimate, and print JSON."""
+    given = build_parser().parse_args()
     presets = given.preset or ["medium_16k", "large_44k"]
     if given.only:
         print(json.dumps(measure(presets[0], given, compiled=given.only == "compiled")))
@@ -217,11 +234,8 @@ def main() -> int:
             print(json.dumps(results[-1], indent=2))
             continue
         for only in ("plain", "compiled"):
-            arguments = [item for item in sys.argv[1:] if item != "--preset"]
-            arguments = [item for item in arguments if item not in given.preset]
-            line = run_alone(
-                "benchmarks.training_throughput", *arguments, "--preset", preset, "--only", only
-            )
+            arguments = child_arguments(given, preset, only)
+            line = run_alone("benchmarks.training_throughput", *arguments)
             results.append(json.loads(line))
             print(json.dumps(results[-1], indent=2), flush=True)
     if given.output:
