@@ -33,7 +33,6 @@ from .distributed import World, connect
 from .extraction_plan import Plan
 from .failures import Failures, note_failure
 from .feature_store import STORAGE, Settings, ShardWriter
-from .lock import only_run_in
 from .manifest import Row, read_manifest
 from .program import run_program, say
 from .towers import Towers, encode, load_towers, save_empty_text
@@ -77,17 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_program("training.extract_features", work, interrupted="the same command goes on")
 
 
-@contextlib.contextmanager
-def _alone(store: Path) -> Iterator[None]:
-    """Make the folder and hold it, so that no other run writes its index."""
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WavFlowError(f"Cannot write to {str(store)!r}: {error.strerror}.") from error
-    with only_run_in(store):
-        yield
-
-
 def extract(given: argparse.Namespace, world: World, let_finish: Callable[[], None]) -> None:
     """Encode all clips of a manifest that the store does not hold yet.
 
@@ -105,7 +93,7 @@ def extract(given: argparse.Namespace, world: World, let_finish: Callable[[], No
     duration = window if given.duration is None else given.duration
     settings = Settings(duration=duration, storage=given.storage)
     failures = Failures(len(rows) + len(unreadable), share=given.max_failures)
-    with _alone(given.output) if world.is_main else contextlib.nullcontext():
+    with planning.hold(given.output) if world.is_main else contextlib.nullcontext():
         work = _prepare_for_all(given, settings, rows, world)
         failures.add_all((*unreadable, *work.known))
         waiting = {row.id: row for row in rows}
@@ -119,7 +107,12 @@ def extract(given: argparse.Namespace, world: World, let_finish: Callable[[], No
             device=world.device,
             dtype=choose_dtype(given.dtype, world.device),
         )
-        plan = with_encoders(work.plan, towers, given.output)
+        plan = planning.with_encoders(
+            work.plan,
+            given.output,
+            clip=towers.clip.config if towers.clip else None,
+            sync=towers.synchformer.config if towers.synchformer else None,
+        )
         if world.is_main:
             planning.write_plan(plan, given.output)
             save_empty_text(towers, given.output, clip=given.clip, folders=given.models)
@@ -173,20 +166,6 @@ def prepare(given: argparse.Namespace, settings: Settings, rows: Sequence[Row]) 
         planning.write_index(index, store)
     known = [item for item in index.failures.values() if item.name in wanted]
     return Work(plan=plan, todo=todo, known=known)
-
-
-def with_encoders(plan: Plan, towers: Towers, store: Path) -> Plan:
-    """The plan with the encoders named.
-
-    Raises:
-        FeatureError: The store was made with others.
-    """
-    given = replace(
-        plan.settings,
-        clip_encoder=towers.clip.config if towers.clip else None,
-        sync_encoder=towers.synchformer.config if towers.synchformer else None,
-    )
-    return replace(plan, settings=planning.merge_settings(plan.settings, given, store))
 
 
 def encode_shards(

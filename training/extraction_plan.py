@@ -13,17 +13,19 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wavflow_core.batch import Failure
-from wavflow_core.errors import FeatureError
+from wavflow_core.config import EncoderConfig
+from wavflow_core.errors import FeatureError, WavFlowError
 from wavflow_core.media.files import is_file
 from wavflow_core.strict import from_dict
 
 from .failures import read_notes, write_failures
 from .feature_store import Settings, ShardInfo, read_shard_info
+from .lock import only_run_in
 from .manifest import Row, write_changed, write_manifest
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,21 @@ class Index:
     failures: Mapping[str, Failure]
     finished: frozenset[int]
     changed: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def hold(store: Path) -> Iterator[None]:
+    """Make the folder, and hold it so that no other run writes its index.
+
+    Raises:
+        WavFlowError: It cannot be written, or another run holds it, which is named.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WavFlowError(f"Cannot write to {str(store)!r}: {error.strerror}.") from error
+    with only_run_in(store):
+        yield
 
 
 def shard_path(store: Path, number: int) -> Path:
@@ -198,6 +215,18 @@ def merge_settings(stored: Settings, given: Settings, store: Path) -> Settings:
         clip_encoder=stored.clip_encoder or given.clip_encoder,
         sync_encoder=stored.sync_encoder or given.sync_encoder,
     )
+
+
+def with_encoders(
+    plan: Plan, store: Path, *, clip: EncoderConfig | None, sync: EncoderConfig | None
+) -> Plan:
+    """The plan with the encoders named.
+
+    Raises:
+        FeatureError: The store was made with others.
+    """
+    given = replace(plan.settings, clip_encoder=clip, sync_encoder=sync)
+    return replace(plan, settings=merge_settings(plan.settings, given, store))
 
 
 def read_index(store: Path, plan: Plan, rows: Iterable[Row] = ()) -> Index:
