@@ -17,6 +17,7 @@ from av.container import InputContainer
 from av.error import EOFError as FFmpegEOFError
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -153,9 +154,14 @@ def decode_part(
         _require_to(last, part)
 
 
-def to_rgb(frame: VideoFrame, orientation: Orientation) -> Tensor:
-    """Upright uint8 RGB picture (3, H, W) of a decoded frame."""
-    picture = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+def to_rgb(frame: VideoFrame, orientation: Orientation, *, reformatter: VideoReformatter) -> Tensor:
+    """Upright uint8 RGB picture (3, H, W) of a decoded frame.
+
+    The reformatter is one for all frames of a stream: making a new one takes longer than turning a
+    small picture to RGB.
+    """
+    rgb = reformatter.reformat(frame, format="rgb24")
+    picture = torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1)
     if orientation.transposed:
         picture = picture.transpose(1, 2)
     flips = ((1, orientation.flip_y), (2, orientation.flip_x))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import torch
+from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from ..errors import MediaError
@@ -159,7 +160,9 @@ def stream_frames(
         open_container(video.path) as container,
         contextlib.closing(decode_part(container, part)) as frames,
     ):
-        convert = functools.partial(to_rgb, orientation=video.orientation)
+        convert = functools.partial(
+            to_rgb, orientation=video.orientation, reformatter=VideoReformatter()
+        )
         yield from _deliver(select_frames(frames, rates, end=end), requests, convert)
 
 
