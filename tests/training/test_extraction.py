@@ -43,16 +43,6 @@ from wavflow_core.model import WavFlow
 from wavflow_core.presets import get_preset
 
 
-@pytest.fixture
-def said(caplog, capsys):
-    """What was said so far, in the log and on standard error."""
-
-    def text():
-        return caplog.text + capsys.readouterr().err
-
-    return text
-
-
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):
     return tiny_encoders(tmp_path_factory.mktemp("encoders"))
