@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -20,8 +19,6 @@ from .clips import ClipReader, cut_window, stacked
 from .config import TrainConfig
 from .draws import clip_at, draw
 from .manifest import Row
-
-logger = logging.getLogger(__name__)
 
 # So many clips in a row may be unreadable before a batch gives up.
 ATTEMPTS = 16

@@ -17,7 +17,7 @@ FORMAT = "wavflow.empty_text"
 
 
 def write_empty_text(encoder: ClipEncoder, folder: Path) -> None:
-    """Encode the empty caption, unless the folder has it.
+    """Encode the empty caption and write it.
 
     Args:
         encoder: With its text tower.
@@ -26,11 +26,9 @@ def write_empty_text(encoder: ClipEncoder, folder: Path) -> None:
     Raises:
         CheckpointError: It cannot be written.
     """
-    path = folder / NAME
-    if not is_file(path):
-        [empty] = encoder.encode_text([""])
-        # One entry alone, because several are written in an order that chance decides.
-        write_safetensors({TENSOR: empty}, {FORMAT: str(encoder.config)}, path)
+    [empty] = encoder.encode_text([""])
+    # One entry alone, because several are written in an order that chance decides.
+    write_safetensors({TENSOR: empty}, {FORMAT: str(encoder.config)}, folder / NAME)
 
 
 def read_empty_text(folder: Path) -> Tensor | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wavflow_core.batch import Failure
+from wavflow_core.cli import exit_with
 from wavflow_core.errors import WavFlowError
 from wavflow_core.media.image import write_png
 from wavflow_core.outputs import check_outputs
@@ -260,16 +260,5 @@ def _settings(given: argparse.Namespace) -> dict[str, Json]:
     return {name: plain(value) for name, value in vars(given).items()}
 
 
-def entry_point() -> None:
-    """The script."""
-    try:
-        code = main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads our output has read enough; nothing more goes there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = DONE
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    entry_point()
+    exit_with(main)

@@ -23,7 +23,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wavflow_core.batch import Failure
 from wavflow_core.checkpoint import read_checkpoint
-from wavflow_core.devices import DTYPES, choose_dtype
+from wavflow_core.cli import add_device, add_encoders
+from wavflow_core.devices import choose_dtype
 from wavflow_core.errors import FeatureError, WavFlowError
 from wavflow_core.features.extractor import frame_requests
 
@@ -197,9 +198,8 @@ def encode_shards(
         for number in numbers:
             writer = ShardWriter(plan.settings)
             for id in plan.shards[number]:
-                if (
-                    id not in rows
-                ):  # the manifest has shrunk; where it grows again, so will the plan
+                # Where the manifest has shrunk; where it grows again, so will the plan.
+                if id not in rows:
                     continue
                 clip = next(decoded)
                 try:
@@ -314,29 +314,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-audio-check", action="store_true", help="take clips whose sound cannot be read too"
     )
-    _add_encoders(parser)
+    add_encoders(parser)
+    add_device(parser)
     return parser
-
-
-def _add_encoders(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("encoders (default: where `wavflow download` puts them)")
-    group.add_argument("--clip", metavar="FILE")
-    group.add_argument("--synchformer", metavar="FILE")
-    group.add_argument(
-        "--models",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="folder to look in for encoders; may be given several times",
-    )
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    group.add_argument(
-        "--dtype",
-        default="auto",
-        choices=("auto", *DTYPES),
-        help="to compute in (default: auto, which is bf16 on cuda and fp32 elsewhere)",
-    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from wavflow_core.batch import Failure
 from wavflow_core.config import EncoderConfig
 from wavflow_core.errors import FeatureError, WavFlowError
-from wavflow_core.media.files import is_file
+from wavflow_core.media.files import is_file, left_over
 from wavflow_core.strict import from_dict
 
 from .failures import read_notes, write_failures
@@ -33,11 +33,9 @@ logger = logging.getLogger(__name__)
 FORMAT = "wavflow.extraction_plan"
 VERSION = 1
 PLAN, MANIFEST, FAILURES = "plan.json", "manifest.csv", "failures.csv"
-# What a run that was killed leaves: notes, and what atomic_path had begun.
-STALE = re.compile(
-    r"^\.(?:shard-\d{5,}\.[0-9a-f]{12}\.safetensors|plan\.[0-9a-f]{12}\.json"
-    r"|(?:manifest|failures)\.[0-9a-f]{12}\.csv|failures-\d{5,}\.jsonl)$"
-)
+# What a run writes to a store, and what it notes there while it works.
+WRITTEN = re.compile(r"shard-\d{5,}\.safetensors|plan\.json|(?:manifest|failures)\.csv")
+NOTES = re.compile(r"\.failures-\d{5,}\.jsonl")
 # A row whose values of these names changed would get other features.
 DECISIVE = ("caption", "start", "duration", "has_video", "has_text")
 
@@ -332,6 +330,6 @@ def conclude(store: Path, plan: Plan, rows: Sequence[Row]) -> Index:
 
 def remove_stale(store: Path) -> None:
     """Delete what runs that were killed left half written; nothing else may run on the store."""
-    for path in store.iterdir():
-        if STALE.match(path.name):
-            path.unlink(missing_ok=True)
+    notes = [path for path in store.iterdir() if NOTES.fullmatch(path.name)]
+    for path in (*left_over(store, WRITTEN), *notes):
+        path.unlink(missing_ok=True)

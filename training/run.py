@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from wavflow_core.batch import Failure
-from wavflow_core.errors import WavFlowError
-from wavflow_core.media.files import is_file
+from wavflow_core.media.files import is_file, make_folder
 
 from .build import share_out, start_model
 from .config import TrainConfig
@@ -46,6 +45,7 @@ class Run:
         folder: Where it writes.
         world: The processes.
         clips: What is trained on.
+        data: Digest of those.
         held_out: What it is validated on, if there is anything.
         failures: Clips that could not be used, of all processes.
         unreported: Those of this process that the others have not heard of.
@@ -60,6 +60,7 @@ class Run:
     folder: Path
     world: World
     clips: Clips
+    data: str
     held_out: Clips | None
     failures: Failures
     unreported: list[Failure]
@@ -79,12 +80,7 @@ def hold_folder(folder: Path, world: World) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         if world.is_main:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise WavFlowError(
-                    f"Cannot make the folder {str(folder)!r}: {error.strerror}; choose another."
-                ) from error
+            make_folder(folder)
             stack.enter_context(only_run_in(folder))
             remove_left_over(folder)
         world.barrier()
@@ -100,8 +96,9 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
     rows, failures = read_rows(config.data.train, max_failures=config.data.max_failures)
     config = adopt_encoders(config, rows)
     clips = Clips(rows, config)
+    data = digest(clips.rows)
     saved = latest_state(folder)
-    model = start_model(config, saved, rows, data=digest(clips.rows)).to(world.device)
+    model = start_model(config, saved, rows, data=data).to(world.device)
     bf16 = torch.bfloat16 if config.execution.precision == "bf16" else None
     step = TrainingStep(model, config.flow, autocast=bf16)
     stepper = share_out(step, config.execution, world)
@@ -118,6 +115,7 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
         folder=folder,
         world=world,
         clips=clips,
+        data=data,
         held_out=held_out,
         failures=failures,
         unreported=[],
@@ -182,7 +180,7 @@ def save(run: Run, progress: Progress) -> None:
         world=run.world,
         config=run.config,
         progress=progress,
-        data=digest(run.clips.rows),
+        data=run.data,
         model=run.model,
         optimizer=run.optimizer,
         averages=run.averages,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from wavflow_core import tensor_files
 from wavflow_core.errors import CheckpointError, ConfigError
+from wavflow_core.media.files import left_over
 from wavflow_core.strict import from_dict
 
 from .config import TrainConfig
@@ -32,7 +33,6 @@ FORMAT = "wavflow.training"
 VERSION = "1"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 NAME = re.compile(r"state-(\d{8})\.safetensors")
-LEFT_OVER = re.compile(r"\.state-\d{8}\.[0-9a-f]{12}\.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +93,7 @@ def latest_state(folder: Path) -> State | None:
     Raises:
         CheckpointError: There are some, and all are damaged or of another version.
     """
-    found = sorted(path for path in folder.glob("state-*") if NAME.fullmatch(path.name))
+    found = _states(folder)
     for path in reversed(found):
         try:
             return read_state(path)
@@ -162,13 +162,10 @@ def save_state(
         if world.is_main:
             tensors[name] = complete.cpu()
     if world.is_main:
+        names = [item.name for item in dataclasses.fields(AverageInfo)]
         infos = {
-            str(i): {
-                "decay": item.decay,
-                "updates": item.updates,
-                "start_share": item.start_share,
-            }
-            for i, item in enumerate(averages)
+            str(i): {name: getattr(average, name) for name in names}
+            for i, average in enumerate(averages)
         }
         metadata = {
             "format": FORMAT,
@@ -245,14 +242,17 @@ def restore_moments(
 
 def remove_left_over(folder: Path) -> None:
     """Remove what a killed process had begun to write."""
-    for path in folder.glob(".state-*"):
-        if LEFT_OVER.fullmatch(path.name):
-            with contextlib.suppress(OSError):
-                path.unlink()
+    for path in left_over(folder, NAME):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _remove_old(folder: Path, keep: int) -> None:
-    found = sorted(path for path in folder.glob("state-*") if NAME.fullmatch(path.name))
-    for path in found[:-keep]:
+    for path in _states(folder)[:-keep]:
         with contextlib.suppress(OSError):  # someone reads it just now; it goes the next time
             path.unlink()
+
+
+def _states(folder: Path) -> list[Path]:
+    """States in a folder, the oldest first."""
+    return sorted(path for path in folder.glob("state-*") if NAME.fullmatch(path.name))

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from . import commands
 from .checkpoint import WEIGHTS
@@ -47,8 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry_point() -> None:
     """The console script."""
+    exit_with(main)
+
+
+def exit_with(program: Callable[[], int]) -> NoReturn:
+    """Run a program and leave with its exit code, also where its reader has left before."""
     try:
-        code = main()
+        code = program()
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads our output has read enough; nothing more goes there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -81,7 +86,7 @@ def _add_generate(subparsers: Subparsers) -> None:
     parser.set_defaults(run=commands.generate)
     _add_model(parser)
     _add_source(parser)
-    _add_encoders(parser)
+    add_encoders(parser)
     batch = parser.add_argument_group("many at once (--output is then a folder)")
     batch.add_argument(
         "--csv",
@@ -141,8 +146,8 @@ def _add_features(subparsers: Subparsers) -> None:
         help="checkpoint that the features are for: its window, and a check of the encoders",
     )
     _add_source(parser, features=False)
-    _add_encoders(parser)
-    _add_device(parser)
+    add_encoders(parser)
+    add_device(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.safetensors")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
@@ -210,7 +215,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     _add_checkpoint_choices(group)
-    _add_device(group)
+    add_device(group)
 
 
 def _add_checkpoint_choices(group: argparse._ActionsContainer) -> None:
@@ -224,7 +229,8 @@ def _add_checkpoint_choices(group: argparse._ActionsContainer) -> None:
     group.add_argument("--preset", metavar="NAME", help="of a .pth, instead of --sample-rate")
 
 
-def _add_device(group: argparse._ActionsContainer) -> None:
+def add_device(group: argparse._ActionsContainer) -> None:
+    """Options for where to compute and in which type."""
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     group.add_argument(
         "--dtype",
@@ -256,7 +262,8 @@ def _add_source(parser: argparse.ArgumentParser, *, features: bool = True) -> No
         )
 
 
-def _add_encoders(parser: argparse.ArgumentParser) -> None:
+def add_encoders(parser: argparse.ArgumentParser) -> None:
+    """Options for the encoders' files."""
     group = parser.add_argument_group("encoders (default: looked for where `download` puts them)")
     group.add_argument("--clip", metavar="FILE")
     group.add_argument("--synchformer", metavar="FILE")

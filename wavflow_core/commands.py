@@ -24,6 +24,7 @@ from .errors import WavFlowError
 from .features.encoders import load_clip, load_synchformer
 from .features.store import load_features, save_features
 from .features.untrained import CLIP_PRESETS, SYNCHFORMER_PRESETS, init_clip, init_synchformer
+from .media.files import make_folder
 from .media.video import open_video
 from .model import WavFlow, initialize
 from .outputs import check_outputs, default_output, output_names, save
@@ -105,10 +106,7 @@ def _generate_many(given: argparse.Namespace, request: Request, sampler: Sampler
     model = _load_model(given)
     encoders = _encoders(given, model.config, model.device, model.dtype)
     folder = given.output or Path("wavflow_output")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WavFlowError(f"Cannot make the folder {str(folder)!r}: {error.strerror}.") from error
+    make_folder(folder)
 
     def outputs(job: batch.Job) -> Sequence[Path]:
         return output_names(folder / f"{job.name}{given.format}", request)

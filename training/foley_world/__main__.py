@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wavflow_core.errors import ConfigError
+from wavflow_core.media.files import make_folder
 
 from ..program import run_program
 from .clip import SPLITS, ClipConfig, clip_id, split_seeds
@@ -23,7 +24,6 @@ from .parallel import made
 from .storage import (
     append_truth,
     is_written,
-    prepare_folder,
     read_truth,
     write_tables,
 )
@@ -47,7 +47,7 @@ def make_clips(given: argparse.Namespace) -> int:
     seeds = split_seeds(given.split, given.count, start=given.start)
     if given.jobs < 1:
         raise ConfigError(f"jobs is {given.jobs!r}; it must be 1 or more processes.")
-    prepare_folder(given.out)
+    make_folder(given.out)
     known = read_truth(given.out, config)
     lines = {
         name: line for name, line in known.items() if is_written(int(str(line["seed"])), given.out)

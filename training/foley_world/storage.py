@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from wavflow_core.errors import ConfigError, MediaError
+from wavflow_core.errors import ConfigError
 from wavflow_core.media.audio import AudioClip, write_audio
 from wavflow_core.media.cut import save_images
 from wavflow_core.media.files import is_file
@@ -106,20 +106,6 @@ def write_tables(lines: Iterable[Line], folder: Path) -> None:
         ),
         folder / MANIFEST,
     )
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder.
-
-    Raises:
-        MediaError: It cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(
-            f"Cannot make the folder {str(folder)!r}: {error.strerror}; give another."
-        ) from error
 
 
 def _dump(line: Mapping[str, JSON]) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MediaError
+
+# What _reserve calls a file: the name of the target, with chance before the suffix.
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}((?:\.[^.]*)?)")
 
 
 @contextlib.contextmanager
@@ -52,6 +56,31 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def left_over(folder: Path, names: re.Pattern[str]) -> list[Path]:
+    """Temporary files of :func:`atomic_path` that a killed process has left.
+
+    Args:
+        folder: Where to look; nothing else may write there.
+        names: What the names of the files to be written match whole.
+    """
+    found = ((path, TEMPORARY.fullmatch(path.name)) for path in folder.iterdir())
+    return [path for path, match in found if match and names.fullmatch(match[1] + match[2])]
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        MediaError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(
+            f"Cannot make the folder {str(path)!r}: {error.strerror}; give another."
+        ) from error
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
