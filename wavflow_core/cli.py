@@ -20,6 +20,7 @@ from .pipeline import DEFAULT_LOUDNESS
 from .presets import PRESETS
 
 MISUSED, INTERRUPTED = 2, 130
+OWN_ENCODERS = "the checkpoint's own, bundled or where `download` puts them"
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -86,7 +87,7 @@ def _add_generate(subparsers: Subparsers) -> None:
     parser.set_defaults(run=commands.generate)
     _add_model(parser)
     _add_source(parser)
-    add_encoders(parser)
+    add_encoders(parser, default=OWN_ENCODERS)
     batch = parser.add_argument_group("many at once (--output is then a folder)")
     batch.add_argument(
         "--csv",
@@ -143,10 +144,11 @@ def _add_features(subparsers: Subparsers) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="checkpoint that the features are for: its window, and a check of the encoders",
+        help="checkpoint that the features are for: its window, and a check of the encoders "
+        "(default: the bundled one, unless encoders are given)",
     )
     _add_source(parser, features=False)
-    add_encoders(parser)
+    add_encoders(parser, default=OWN_ENCODERS)
     add_device(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.safetensors")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
@@ -194,10 +196,12 @@ def _add_convert(subparsers: Subparsers) -> None:
 
 def _add_info(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
-        "info", help="say what a file is", description="Say what a weights or media file is."
+        "info",
+        help="say what a file is",
+        description="Say what a weights, features or media file is, or what is bundled.",
     )
     parser.set_defaults(run=commands.info)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="?", help="(default: the bundled weights)")
 
 
 def _add_download(subparsers: Subparsers) -> None:
@@ -213,7 +217,9 @@ def _add_download(subparsers: Subparsers) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
-    group.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    group.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="(default: the bundled small model)"
+    )
     _add_checkpoint_choices(group)
     add_device(group)
 
@@ -262,9 +268,11 @@ def _add_source(parser: argparse.ArgumentParser, *, features: bool = True) -> No
         )
 
 
-def add_encoders(parser: argparse.ArgumentParser) -> None:
+def add_encoders(
+    parser: argparse.ArgumentParser, *, default: str = "looked for where `download` puts them"
+) -> None:
     """Options for the encoders' files."""
-    group = parser.add_argument_group("encoders (default: looked for where `download` puts them)")
+    group = parser.add_argument_group(f"encoders (default: {default})")
     group.add_argument("--clip", metavar="FILE")
     group.add_argument("--synchformer", metavar="FILE")
     group.add_argument(

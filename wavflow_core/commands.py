@@ -133,7 +133,9 @@ def features(given: argparse.Namespace) -> int:
     """Extract features to a file."""
     check_outputs([given.output], overwrite=given.overwrite, allowed=(".safetensors",))
     device = choose_device(given.device)
-    config = read_checkpoint(given.checkpoint).config if given.checkpoint else None
+    # Who gives encoders alone wants features of those, for whatever model.
+    some = given.checkpoint or not (given.clip or given.synchformer or given.models)
+    config = read_checkpoint(_checkpoint(given)).config if some else None
     encoders = _encoders(given, config, device, choose_dtype(given.dtype, device))
     request = Request(
         video=given.video,
@@ -212,8 +214,14 @@ def convert(given: argparse.Namespace) -> int:
 
 
 def info(given: argparse.Namespace) -> int:
-    """Say what a file is."""
-    print(*describe(given.file), sep="\n")
+    """Say what a file is, or what is bundled."""
+    if given.file is not None:
+        print(*describe(given.file), sep="\n")
+        return 0
+    said = {True: "as published", False: "NOT as published", None: "not published yet"}
+    for kind in weights.WEIGHTS:
+        print(*describe(weights.bundled_file(kind)), sep="\n")
+        print(f"bundled; {said[weights.is_as_published(kind)]}\n")
     return 0
 
 
@@ -259,13 +267,24 @@ def progress_bars(label: str = "") -> Iterator[StageProgress]:
 
 def _load_model(given: argparse.Namespace) -> LoadedModel:
     return load_model(
-        given.checkpoint,
+        _checkpoint(given),
         weights=given.weights,
         preset=given.preset,
         sample_rate=given.sample_rate,
         device=given.device,
         dtype=given.dtype,
     )
+
+
+def _checkpoint(given: argparse.Namespace) -> Path:
+    """The checkpoint given, or the bundled one, which is said."""
+    if given.checkpoint is not None:
+        return given.checkpoint
+    path = weights.bundled_file("model")
+    logger.info(
+        "Using the bundled model %s (%s); give --checkpoint for another.", path.stem, weights.ABOUT
+    )
+    return path
 
 
 def _encoders(

@@ -119,15 +119,18 @@ class Encoders:
             check_encoder(kind, given, expected)
 
     def _find(self, kind: str) -> Path:
-        """The file given, or the known one where the checkpoint wants that."""
+        """The file given, or the bundled or published one where the checkpoint names that."""
         given = self.files[kind]
         if given is not None:
             return weights.resolve(given, folders=self.folders)
         if self.expected is not None:
             expected = self.expected.clip if kind == "clip" else self.expected.sync
+            bundled = weights.bundled_encoder(kind, expected)
+            if bundled is not None:
+                return bundled
             if expected.architecture != PUBLISHED[kind]:
                 raise CheckpointError(
-                    f"This checkpoint needs the {kind} encoder {expected}, which is not among the "
-                    f"published ones; give its file with --{kind}."
+                    f"This checkpoint needs the {kind} encoder {expected}, which is neither "
+                    f"bundled nor among the published ones; give its file with --{kind}."
                 )
         return weights.resolve(kind, folders=self.folders)

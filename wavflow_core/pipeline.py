@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from .checkpoint import Provenance, build_model, read_checkpoint
 from .conditions import build_conditions, check_encoders
@@ -25,6 +24,7 @@ from .media.video import VideoClip, open_video
 from .model import WavFlow
 from .model.patchify import to_waveform
 from .sampler import Callback, draw_noise, guide, sample
+from .weights import bundled_file
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,6 @@ DEFAULT_LOUDNESS = -23.0
 SEEDS = 2**64
 # A video this much longer than the window is cut to it with a warning rather than in silence.
 CUT_TOLERANCE = 0.5
-
 # Called with (stage, done, total); it may raise to cancel.
 StageProgress = Callable[[str, int, int], None]
 
@@ -49,7 +48,7 @@ class LoadedModel:
 
 
 def load_model(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
     weights: str = "auto",
     preset: str | None = None,
@@ -60,7 +59,7 @@ def load_model(
     """Load a checkpoint onto a device.
 
     Args:
-        path: ``.safetensors`` of ours, or a ``.pth`` of the published system.
+        path: ``.safetensors`` of ours, ``.pth`` of the published system; None: the bundled model.
         weights: ``auto``, ``live``, ``ema`` or ``ema2``.
         preset: Preset of a ``.pth``, which cannot tell its own.
         sample_rate: Rate in Hz of a ``.pth``, likewise.
@@ -73,6 +72,7 @@ def load_model(
     """
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
+    path = bundled_file("model") if path is None else path
     checkpoint = read_checkpoint(
         path, weights=weights, preset=preset, sample_rate=sample_rate, dtype=kind
     )
@@ -330,7 +330,7 @@ def synthesize(
     for first in range(0, count, group):
         seeds = [(seed + i) % SEEDS for i in range(first, min(first + group, count))]
 
-        def report(step: int, total: int, t: float, clean: Tensor, made: int = first) -> None:
+        def report(step: int, total: int, t: float, clean: torch.Tensor, made: int = first) -> None:
             if progress is not None:
                 done = made * total + step * min(group, count - made)
                 progress("sample", done, count * total)
