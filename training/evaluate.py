@@ -17,7 +17,7 @@ from wavflow_core.errors import WavFlowError
 from wavflow_core.media.image import write_png
 from wavflow_core.outputs import check_outputs
 
-from .evaluation import av_benchmark, sheet
+from .evaluation import av_benchmark, foley_world, sheet
 from .evaluation.embeddings import compare_embeddings, read_embeddings
 from .evaluation.many import evaluate_sounds
 from .evaluation.onsets import TOLERANCE
@@ -88,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         "inception score and KL divergence",
     )
     _add_outputs(parser)
+    foley_world.add_options(parser)
     return parser
 
 
@@ -128,6 +129,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Do what was asked for."""
     _check(given)
+    if given.foley_world is not None:
+        foley_world.run(given)
+        return DONE
     report: dict[str, Json] = {"settings": _settings(given)}
     text: list[str] = []
     failed: list[Failure] = []
@@ -179,8 +183,15 @@ def _check(given: argparse.Namespace) -> None:
         WavFlowError: There is nothing to do, options contradict each other, or an output cannot
             be written.
     """
-    if given.results is None and given.embeddings is None:
-        raise WavFlowError("There is nothing to evaluate; give RESULTS, --embeddings or both.")
+    others = given.results is not None or given.embeddings is not None
+    if given.foley_world is not None and others:
+        raise WavFlowError(
+            "--foley-world makes its own sounds; leave out RESULTS and --embeddings."
+        )
+    if given.foley_world is None and not others:
+        raise WavFlowError(
+            "There is nothing to evaluate; give RESULTS, --embeddings or both, or --foley-world."
+        )
     needs = {
         "RESULTS": (given.results, ("reference", "onsets", "sheet", "av_benchmark")),
         "--reference": (given.reference, ("av_benchmark",)),

@@ -6,29 +6,14 @@ A run that was stopped goes on with the same command; what is finished is not ma
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
-from wavflow_core.errors import ConfigError
-from wavflow_core.media.files import make_folder
-
 from ..program import run_program
-from .clip import SPLITS, ClipConfig, clip_id, split_seeds
-from .parallel import made
-from .storage import (
-    append_truth,
-    is_written,
-    read_truth,
-    write_tables,
-)
-
-logger = logging.getLogger("training.foley_world")
+from .clip import SPLITS, ClipConfig, split_seeds
+from .parallel import complete
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,32 +30,7 @@ def make_clips(given: argparse.Namespace) -> int:
     """
     config = ClipConfig(seconds=given.seconds, size=given.size, fps=given.fps, rate=given.rate)
     seeds = split_seeds(given.split, given.count, start=given.start)
-    if given.jobs < 1:
-        raise ConfigError(f"jobs is {given.jobs!r}; it must be 1 or more processes.")
-    make_folder(given.out)
-    known = read_truth(given.out, config)
-    lines = {
-        name: line for name, line in known.items() if is_written(int(str(line["seed"])), given.out)
-    }
-    # A line that was cut off would spoil the one that is written after it.
-    if known:
-        write_tables(lines.values(), given.out)
-    missing = [seed for seed in seeds if clip_id(seed) not in lines]
-    try:
-        with (
-            logging_redirect_tqdm([logging.root]),
-            tqdm(total=len(seeds), initial=len(seeds) - len(missing), unit="clip") as bar,
-        ):
-            for line in made(missing, config, given.out, jobs=given.jobs):
-                append_truth(line, given.out)
-                lines[str(line["id"])] = line
-                bar.update()
-    finally:
-        if lines:
-            write_tables(lines.values(), given.out)
-    logger.info(
-        "%d clips made, %d were there: %s.", len(missing), len(seeds) - len(missing), given.out
-    )
+    complete(seeds, config, given.out, jobs=given.jobs)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 from collections import deque
@@ -11,13 +12,64 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
-from wavflow_core.errors import WavFlowError
+from wavflow_core.errors import ConfigError, WavFlowError
+from wavflow_core.media.files import make_folder
 
-from .clip import ClipConfig
-from .storage import Line, write_clip
+from .clip import ClipConfig, clip_id
+from .storage import Line, append_truth, is_written, read_truth, write_clip, write_tables
+
+logger = logging.getLogger(__name__)
 
 AHEAD = 4  # clips that wait for each process
+
+
+def complete(
+    seeds: Sequence[int], config: ClipConfig, folder: Path, *, jobs: int
+) -> dict[str, Line]:
+    """Make all clips that a folder lacks, then write its tables.
+
+    Args:
+        seeds: Of the clips.
+        config: How they are made.
+        folder: Where their files go; it is made where it is missing.
+        jobs: Processes.
+
+    Returns:
+        What is known of all clips in the folder, by id.
+
+    Raises:
+        WavFlowError: The folder holds clips of other settings, a process has died, or a file
+            cannot be written.
+    """
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs!r}; it must be 1 or more processes.")
+    make_folder(folder)
+    known = read_truth(folder, config)
+    lines = {
+        name: line for name, line in known.items() if is_written(int(str(line["seed"])), folder)
+    }
+    # A line that was cut off would spoil the one that is written after it.
+    if known:
+        write_tables(lines.values(), folder)
+    missing = [seed for seed in seeds if clip_id(seed) not in lines]
+    there = len(seeds) - len(missing)
+    try:
+        with (
+            logging_redirect_tqdm([logging.root]),
+            tqdm(total=len(seeds), initial=there, unit="clip") as bar,
+        ):
+            for line in made(missing, config, folder, jobs=jobs):
+                append_truth(line, folder)
+                lines[str(line["id"])] = line
+                bar.update()
+    finally:
+        if lines:
+            write_tables(lines.values(), folder)
+    logger.info("%d clips made, %d were there: %s.", len(missing), there, folder)
+    return lines
 
 
 def made(seeds: Sequence[int], config: ClipConfig, folder: Path, *, jobs: int) -> Iterator[Line]:
