@@ -73,6 +73,7 @@ class Judged:
         things: How many things sound in the clip, one or two.
         truth: Onsets found against the moments of all events.
         real: Onsets found against those that are found in the real sound.
+        seen: Onsets found against the moments of the clip whose video was shown, if any.
         accuracy: Share of the k classes of the clip among the k most probable.
         asked_accuracy: The same for the classes of the prompt, where there is one.
         cents: See :class:`Finding`.
@@ -87,6 +88,7 @@ class Judged:
     things: int
     truth: OnsetAgreement
     real: OnsetAgreement
+    seen: OnsetAgreement | None
     accuracy: float
     asked_accuracy: float | None
     cents: float | None
@@ -127,7 +129,9 @@ def judge(finding: Finding, real: Real, case: Case, shown: Shown | None = None) 
         shown: What the model was shown.
     """
     probabilities = finding.heard.probabilities
-    unwanted = wanted = asked = None
+    unwanted = wanted = asked = seen = None
+    if shown is not None and shown.video is not None:
+        seen = onset_f1(finding.onsets, shown.video.onsets)
     if shown is not None and shown.asked:
         asked = float(class_accuracy(probabilities, label(shown.asked)[None]))
     if shown is not None and shown.unwanted:
@@ -139,6 +143,7 @@ def judge(finding: Finding, real: Real, case: Case, shown: Shown | None = None) 
         things=len(case.classes),
         truth=onset_f1(finding.onsets, case.onsets),
         real=onset_f1(finding.onsets, real.finding.onsets),
+        seen=seen,
         accuracy=float(class_accuracy(probabilities, label(case.classes)[None])),
         asked_accuracy=asked,
         cents=finding.cents,

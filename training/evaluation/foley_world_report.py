@@ -47,20 +47,22 @@ def summarize_row(judged: Sequence[Judged]) -> dict[str, Json]:
 
     ``onset_f1``: all onsets of all clips counted together, against the truth's moments;
     ``onset_f1_interval``: its 95 % interval over resampled clips; ``onset_f1_clips``: mean of the
-    clips' own F1; ``..._real`` the same two against the onsets found in the real sound.
+    clips' own F1; ``..._real`` the same two against the onsets found in the real sound, and
+    ``..._seen`` against the moments of the clip whose video was shown.
     ``pitch_cents`` is the median. ``loudness_error`` and ``loudness_error_of_file`` are means of
     absolute values, ``loudness_bias`` that of the signed ones.
     """
     truth, real = _agreement([item.truth for item in judged]), [item.real for item in judged]
     cents = [item.cents for item in judged if item.cents is not None]
     asked = [item.asked_accuracy for item in judged if item.asked_accuracy is not None]
-    pooled = sum(real, NONE)
+    seen = [item.seen for item in judged if item.seen is not None]
     one, two = ([item.accuracy for item in judged if item.things == k] for k in (1, 2))
     return {
         "clips": len(judged),
         **truth,
-        "onset_f1_real": pooled.f1,
+        "onset_f1_real": sum(real, NONE).f1,
         "onset_f1_real_clips": _mean([item.f1 for item in real]),
+        "onset_f1_seen": sum(seen, NONE).f1 if seen else None,
         "class_accuracy": _mean([item.accuracy for item in judged]),
         "class_accuracy_one": _mean(one),
         "class_accuracy_two": _mean(two),
@@ -104,10 +106,6 @@ def negative_effect(without: Sequence[Judged], negative: Sequence[Judged]) -> di
 def record(item: Judged) -> Json:
     """A sound's numbers, for the file."""
     plain = asdict(item)
-    plain["truth"], plain["real"] = (
-        {"matched": each.matched, "found": each.found, "expected": each.expected}
-        for each in (item.truth, item.real)
-    )
     return {k: round(v, 5) if isinstance(v, float) else v for k, v in plain.items()}
 
 
@@ -128,7 +126,12 @@ def rows_table(rows: Mapping[str, Mapping[str, Json]]) -> str:
 def controls_text(rows: Mapping[str, Mapping[str, Json]], negative: Mapping[str, Json]) -> str:
     """What the controls say, in words."""
     lines: list[str] = []
-    wrong = rows.get("wrong_prompt")
+    other, wrong = rows.get("other_video"), rows.get("wrong_prompt")
+    if other is not None:
+        lines.append(
+            f"other video: onset F1 {_number(other['onset_f1'])} against the own clip, and "
+            f"{_number(other['onset_f1_seen'])} against the clip whose video was shown."
+        )
     if wrong is not None:
         lines.append(
             "wrong prompt: the classes heard are "

@@ -146,6 +146,16 @@ def test_levels_are_compared_as_they_are_learned_and_as_they_are_in_the_file(cli
     assert itself.loudness_of_file == pytest.approx(0, abs=0.1)
 
 
+def test_a_sound_made_for_another_video_fits_that_one_and_not_its_own_clip(clips, classifier):
+    cases = [case for case, _ in clips]
+    shown = show("other_video", cases, 0)
+    _, sound = clips[1]
+    real = find_real(clips[0][1], cases[0], classifier, AUDIO)
+    judged = judge(find(sound, cases[0], classifier), real, cases[0], shown)
+    assert judged.seen.f1 > 0.7
+    assert judged.truth.f1 < 0.5
+
+
 def test_the_course_of_level_follows_when_it_is_loud():
     early, late = torch.zeros(RATE), torch.zeros(RATE)
     early[: RATE // 2], late[RATE // 2 :] = 0.1, 0.1
