@@ -9,6 +9,7 @@ MEDIUM = ModelConfig(depth=12, fused_depth=8)
 LARGE = ModelConfig(depth=21, fused_depth=14)
 TINY_CLIP = EncoderConfig(architecture="clip_tiny")
 TINY_SYNC = EncoderConfig(architecture="synchformer-d64-l2-h2-i64-p16")
+SMALL_SYNC = EncoderConfig(architecture="synchformer-d128-l3-h4-i64-p16")
 
 PRESETS: dict[str, WavFlowConfig] = {
     "medium_16k": WavFlowConfig(model=MEDIUM),
@@ -20,7 +21,7 @@ PRESETS: dict[str, WavFlowConfig] = {
         model=ModelConfig(
             patch_size=100,
             clip_dim=64,
-            sync_dim=64,
+            sync_dim=128,
             text_dim=64,
             hidden_dim=128,
             depth=4,
@@ -28,7 +29,7 @@ PRESETS: dict[str, WavFlowConfig] = {
             num_heads=4,
         ),
         clip=TINY_CLIP,
-        sync=TINY_SYNC,
+        sync=SMALL_SYNC,
     ),
     "tiny": WavFlowConfig(
         model=ModelConfig(

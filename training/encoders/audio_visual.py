@@ -1,7 +1,7 @@
 """A small Synchformer: ``python -m training.encoders.audio_visual MANIFEST -o sync.safetensors``.
 
 The video tower learns which sound belongs to a segment of 16 frames: among the sounds of other
-clips, and among those of the same clip a little earlier or later, so that it must know when
+segments, and among those of the same clip a little earlier or later, so that it must know when
 something happens and not only what. (Contrastive training of segments as in Synchformer, arXiv
 2401.16423, section 3.2; the shifted sounds stand in for its second stage, which classifies the
 offset.) The audio tower is left behind.
@@ -21,7 +21,7 @@ from wavflow_core.config import SEGMENT_FRAMES, SEGMENT_TOKENS, SYNC_FPS
 from wavflow_core.devices import choose_device
 from wavflow_core.features.encoders import save_encoder
 from wavflow_core.features.preprocess import normalize_sync
-from wavflow_core.features.synchformer import Synchformer
+from wavflow_core.features.synchformer import TUBELET, Synchformer
 from wavflow_core.features.untrained import SYNCHFORMER_PRESETS
 
 from ..draws import seed_of
@@ -29,19 +29,20 @@ from ..evaluation.spectra import BANDS, FLOOR_DB, HOP_SECONDS
 from ..program import INTERRUPTED, run_program
 from .looks import Looks
 from .options import add_options, fit_with, looks_of
+from .patches import whiten_patches
 
-PRESET = "synchformer_tiny"
+PRESET = "synchformer_small"
 HOPS_PER_FRAME = round(1 / (SYNC_FPS * HOP_SECONDS))
-SEGMENT_HOPS = SEGMENT_FRAMES * HOPS_PER_FRAME
-TOKEN_HOPS = SEGMENT_HOPS // SEGMENT_TOKENS
-# Hops of 10 ms by which a sound is moved; the first is the right one.
-SHIFTS = (0, -4, 4, -8, 8, -12, 12, -20, 20, -32, 32)
+# Frames of 40 ms by which a sound is moved; the first is the right one.
+SHIFTS = (0, -1, 1, -2, 2, -3, 3, -5, 5, -8, 8)
+# Segments of a clip that are seen together: the others' sounds are wrong at another time.
+SEGMENTS_PER_CLIP = 2
 WIDTH = 128
 SCALE = 10.0
 
 
 class AudioTower(nn.Module):
-    """Log-mel spectra of a segment to one vector for each of its 8 tokens.
+    """Log-mel spectra of whole clips to one vector for every two frames, at every frame.
 
     Args:
         width: Of the vectors.
@@ -52,13 +53,16 @@ class AudioTower(nn.Module):
         self.layers = nn.Sequential(
             nn.Conv1d(BANDS, WIDTH, 5, padding=2),
             nn.GELU(),
-            nn.Conv1d(WIDTH, WIDTH, 5, padding=2),
+            # Together one step per frame of four hops.
+            nn.Conv1d(WIDTH, WIDTH, 4, stride=2, padding=1),
             nn.GELU(),
-            nn.Conv1d(WIDTH, width, TOKEN_HOPS, stride=TOKEN_HOPS),
+            nn.Conv1d(WIDTH, WIDTH, 4, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv1d(WIDTH, width, TUBELET),
         )
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """``(B, bands, 64)`` in decibels to ``(B, 8, width)``."""
+        """``(C, bands, 4 * T)`` in decibels to ``(C, T - 1, width)``."""
         return self.layers(spectra / -FLOOR_DB + 0.5).transpose(1, 2)
 
 
@@ -73,21 +77,31 @@ class AudioVisual(nn.Module):
         self.project = nn.Linear(width, width)
         self.log_scale = nn.Parameter(torch.tensor(SCALE).log())
 
-    def forward(self, segments: Tensor, spectra: Tensor) -> Tensor:
-        """Agreement of every segment with every sound.
+    def forward(
+        self, segments: Tensor, starts: Tensor, spectra: Tensor, clips: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Agreement of every segment with the sounds it is told from.
 
         Args:
             segments: ``(B, 3, 16, H, W)`` of -1 to 1.
-            spectra: ``(B, K, bands, 64)``, K shifts of each clip's sound.
+            starts: ``(B,)`` frames at which they begin.
+            spectra: ``(C, bands, 4 * T)``, the whole sound of each clip.
+            clips: ``(B,)``, which of them each segment is from.
 
         Returns:
-            ``(B, B, K)``: the mean over the tokens of their cosine, scaled.
+            ``(B, K)`` with its own sound moved by each of :data:`SHIFTS`, and ``(B, B)`` with the
+            sounds of all segments: means over the tokens of their cosine, scaled.
         """
         seen = F.normalize(self.project(self.video(segments)), dim=-1)
-        heard = self.audio(spectra.flatten(0, 1)).unflatten(0, spectra.shape[:2])
-        heard = F.normalize(heard, dim=-1)
-        agreement = torch.einsum("itd,jktd->ijk", seen, heard) / SEGMENT_TOKENS
-        return agreement * self.log_scale.exp().clamp(max=100)
+        heard = F.normalize(self.audio(spectra), dim=-1)
+        steps = TUBELET * torch.arange(SEGMENT_TOKENS, device=starts.device)
+        shifts = torch.tensor(SHIFTS, device=starts.device)
+        places = starts[:, None, None] + shifts[:, None] + steps
+        moved = heard[clips[:, None, None], places]  # (B, K, 8, width)
+        scale = self.log_scale.exp().clamp(max=100) / SEGMENT_TOKENS
+        own = torch.einsum("itd,iktd->ik", seen, moved)
+        others = torch.einsum("itd,jtd->ij", seen, moved[:, 0])
+        return own * scale, others * scale
 
 
 class SegmentLoss:
@@ -96,7 +110,7 @@ class SegmentLoss:
     Args:
         model: Both towers.
         looks: The clips.
-        batch_size: Segments in a batch, each of another clip.
+        batch_size: Clips in a batch, each with :data:`SEGMENTS_PER_CLIP` segments.
         seed: Of the choice.
         device: Where the model is.
     """
@@ -113,37 +127,38 @@ class SegmentLoss:
         self.model, self.looks = model, looks
         self.batch_size, self.seed, self.device = batch_size, seed, device
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Segments ``(B, 3, 16, H, W)`` and spectra ``(B, K, bands, 64)`` of a step."""
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the model reads at a step; half of the segments are seen in a mirror."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, "audio_visual", step))
         count, frames = self.looks.frames.shape[:2]
-        clips = torch.randperm(count, generator=generator)[: self.batch_size]
-        spare = -(-max(SHIFTS) // HOPS_PER_FRAME)
+        chosen = torch.randperm(count, generator=generator)[: self.batch_size]
+        clips = torch.arange(len(chosen)).repeat_interleave(SEGMENTS_PER_CLIP)
+        spare = max(SHIFTS)
         starts = torch.randint(
             spare, frames - SEGMENT_FRAMES - spare + 1, clips.shape, generator=generator
         )
-        segments, spectra = [], []
-        for clip, start in zip(clips.tolist(), starts.tolist(), strict=True):
-            taken = self.looks.frames[clip, start : start + SEGMENT_FRAMES]
-            segments.append(torch.from_numpy(taken.copy()))
-            sound = torch.from_numpy(self.looks.sounds[clip].copy()).float()
-            first = start * HOPS_PER_FRAME
-            shifted = [sound[:, first + s : first + s + SEGMENT_HOPS] for s in SHIFTS]
-            spectra.append(torch.stack(shifted))
+        mirrored = torch.rand(clips.shape, generator=generator) < 0.5
+        segments = []
+        for clip, start, mirror in zip(
+            chosen[clips].tolist(), starts.tolist(), mirrored.tolist(), strict=True
+        ):
+            taken = torch.from_numpy(self.looks.frames[clip, start : start + SEGMENT_FRAMES].copy())
+            segments.append(taken.flip(-1) if mirror else taken)
         pictures = normalize_sync(torch.stack(segments).to(self.device)).transpose(1, 2)
-        return pictures, torch.stack(spectra).to(self.device)
+        sounds = torch.from_numpy(self.looks.sounds[chosen.numpy()]).float()
+        return pictures, starts.to(self.device), sounds.to(self.device), clips.to(self.device)
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Loss of a step; the shares of segments that find their sound and its moment."""
-        agreement = self.model(*self.batch(step))
-        own = torch.arange(len(agreement), device=agreement.device)
-        # A segment among all sounds at all shifts, and an unshifted sound among all segments.
-        loss = F.cross_entropy(agreement.flatten(1), own * len(SHIFTS))
-        loss = (loss + F.cross_entropy(agreement[:, :, 0].T, own)) / 2
-        found = agreement[:, :, 0].argmax(1) == own
-        timed = agreement[own, own].argmax(1) == 0
-        figures = {"clip": found.float().mean(), "moment": timed.float().mean()}
-        return loss, {name: round(float(value), 3) for name, value in figures.items()}
+        own, others = self.model(*self.batch(step))
+        right = torch.arange(len(others), device=others.device)
+        moment = F.cross_entropy(own, torch.zeros_like(right))
+        sound = (F.cross_entropy(others, right) + F.cross_entropy(others.T, right)) / 2
+        figures = {
+            "sound": (others.argmax(1) == right).float().mean(),
+            "moment": (own.argmax(1) == 0).float().mean(),
+        }
+        return moment + sound, {name: round(float(value), 3) for name, value in figures.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -151,15 +166,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.encoders.audio_visual", description="Train a small Synchformer."
     )
-    add_options(parser, steps=6000, batch_size=32, lr=1e-3)
+    add_options(parser, steps=6000, batch_size=16, lr=1e-3)
     given = parser.parse_args(arguments)
 
     def work() -> int:
         device = choose_device(given.device)
         torch.manual_seed(seed_of(given.seed, "synchformer weights"))
         model = AudioVisual().to(device)
-        initialize_video(model.video)
         looks = looks_of(given)
+        initialize_video(model.video, looks, seed=given.seed)
         loss = SegmentLoss(
             model, looks, batch_size=given.batch_size, seed=given.seed, device=device
         )
@@ -172,11 +187,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @torch.no_grad()
-def initialize_video(video: Synchformer) -> None:
-    """Positions and class tokens N(0, 0.02), as vision transformers begin (arXiv 2010.11929)."""
+def initialize_video(video: Synchformer, looks: Looks, *, seed: int) -> None:
+    """Positions and class tokens N(0, 0.02), patches whitened by those of the clips.
+
+    Without the latter the small tower sees the still background and hardly what moves: 400 steps
+    leave it at chance.
+
+    Source of the former: arXiv 2010.11929.
+    """
     for name, parameter in video.named_parameters():
         if name.endswith(("pos_embed", "temp_embed", "cls_token")):
             parameter.normal_(std=0.02)
+    projection = video.patch_embed_3d.proj
+    assert isinstance(projection, nn.Conv3d)
+    whiten_patches(projection, looks.frames, seed=seed_of(seed, "patches"))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ CLIP_PRESETS: dict[str, tuple[str, Settings | None]] = {
 SYNCHFORMER_PRESETS = {
     "synchformer": SynchformerConfig(),
     "synchformer_tiny": SynchformerConfig(hidden_dim=64, depth=2, num_heads=2, image_size=64),
+    "synchformer_small": SynchformerConfig(hidden_dim=128, depth=3, num_heads=4, image_size=64),
 }
 
 T = TypeVar("T")

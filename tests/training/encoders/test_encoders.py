@@ -11,6 +11,7 @@ from training.encoders.audio_visual import main as train_sync
 from training.encoders.fit import fit
 from training.encoders.image_text import main as train_clip
 from training.encoders.looks import Looks, LookSettings, read_looks
+from training.encoders.patches import whiten_patches
 from training.manifest import Row, write_manifest
 from training.signals import StopRequest
 from wavflow_core.errors import WavFlowError
@@ -71,7 +72,7 @@ def test_both_programs_write_encoders_that_the_rest_loads(manifest, tmp_path):
     assert encoder.encode_text(["a sound"]).shape == (1, 77, 64)
     assert encoder.encode_images(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, 64)
     video = load_synchformer(sync, dtype=torch.float32)
-    assert video(torch.zeros(1, 3, 16, 64, 64)).shape == (1, 8, 64)
+    assert video(torch.zeros(1, 3, 16, 64, 64)).shape == (1, 8, 128)
 
 
 def test_too_few_clips_and_rows_without_captions_are_refused(manifest, tmp_path, capsys):
@@ -83,15 +84,30 @@ def test_too_few_clips_and_rows_without_captions_are_refused(manifest, tmp_path,
         read_looks(tmp_path / "none.csv", tmp_path / "cache", LookSettings(), jobs=1)
 
 
+def test_whitened_patches_show_what_stays_and_what_moves_equally_large():
+    projection = torch.nn.Conv3d(3, 16, (2, 16, 16), stride=(2, 16, 16))
+    generator = np.random.default_rng(0)
+    ground = np.kron(generator.integers(0, 255, (20, 1, 3, 16, 16)), np.ones((1, 1, 1, 4, 4)))
+    frames = (ground + generator.normal(0, 3, (20, 6, 3, 64, 64))).clip(0, 255).astype(np.uint8)
+    whiten_patches(projection, frames, seed=0)
+    pairs = torch.from_numpy(frames[:, :2]).float().div(127.5).sub(1).transpose(1, 2)
+    with torch.no_grad():
+        seen = projection(pairs).transpose(0, 1).flatten(1)
+        still = projection(pairs[:, :, :1].expand_as(pairs)).transpose(0, 1).flatten(1)
+    assert torch.allclose(seen.std(1), torch.ones(16), atol=0.25)
+    assert still[8:].abs().max() < 1e-4  # the half that sees differences, where there are none
+    assert torch.allclose(still[:8], seen[:8], atol=0.6)
+
+
 @pytest.mark.slow
 def test_the_video_tower_learns_when_something_happens(tmp_path):
     torch.manual_seed(0)
-    model = AudioVisual()
-    initialize_video(model.video)
-    loss = SegmentLoss(model, flashes(), batch_size=12, seed=0, device=CPU)
+    model, looks = AudioVisual(), flashes()
+    initialize_video(model.video, looks, seed=0)
+    loss = SegmentLoss(model, looks, batch_size=6, seed=0, device=CPU)
     with torch.no_grad():
         before = loss(10_000)[1]["moment"]
-    optim = OptimConfig(steps=150, lr=2e-3, warmup_steps=10, schedule="cosine")
+    optim = OptimConfig(steps=80, lr=1e-3, warmup_steps=10, schedule="cosine")
     assert fit(
         model, loss, optim=optim, state=tmp_path / "s.safetensors", stop=StopRequest(), device=CPU
     )
