@@ -204,8 +204,8 @@ def _footage_inputs() -> list[io.Input]:
             min=0.0,
             max=MAX_DURATION,
             step=0.01,
-            tooltip="Seconds to look at, and the length of the sound: 0 is to the end. Models are "
-            "trained on 8 seconds. After the end the last frame is held.",
+            tooltip="Seconds to look at, and the length of the sound: 0 is to the end. The bundled "
+            "model is trained on 4 seconds, large ones on 8. After the end the last frame is held.",
         ),
     ]
 

@@ -12,15 +12,21 @@ import folder_paths
 from comfy.cli_args import args
 from comfy_api.v0_0_2 import io, ui
 
-from ..wavflow_core.errors import MediaError
+from ..wavflow_core.errors import MediaError, WavFlowError
+from ..wavflow_core.weights import BUNDLED, bundled_file
+
+BUNDLED_VIDEO = f"{BUNDLED['video'].filename} (bundled)"
 
 
 def choose_file(choice: str) -> Path:
     """The file that a choice such as ``clip.mp4`` or ``a/clip.mp4 [output]`` stands for.
 
     Raises:
+        CheckpointError: It is the bundled video, which is not there.
         MediaError: It is not there, or lies outside of ComfyUI's own folders.
     """
+    if choice == BUNDLED_VIDEO:
+        return bundled_file("video")
     name, folder = folder_paths.annotated_filepath(choice)
     base = Path(os.path.abspath(folder or folder_paths.get_input_directory()))  # noqa: PTH100
     # Not resolved: a link that somebody put into the folder may lead anywhere, a ".." may not.
@@ -64,7 +70,7 @@ def version_of(choice: str) -> str:
     """What changes when a file is replaced by another."""
     try:
         facts = choose_file(choice).stat()
-    except MediaError:
+    except WavFlowError:
         return "missing"
     return f"{facts.st_mtime_ns} {facts.st_size}"
 
@@ -75,7 +81,7 @@ def problem_of(choice: str | None) -> bool | str:
         return True
     try:
         choose_file(choice)
-    except MediaError as error:
+    except WavFlowError as error:
         return str(error)
     return True
 

@@ -1,4 +1,4 @@
-"""Where model files are: ComfyUI's folders, and those where users of other packs have them."""
+"""Where model files are: in the pack, ComfyUI's folders, those where users of others have them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .convert import progress_bar
 FOLDER = "wavflow"
 ENCODER_FOLDERS = (FOLDER, "clip_vision", "mmaudio")
 SUFFIXES = (".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt")
-NOTHING = "(no file yet)"
 DOWNLOAD = "download "
+BUNDLED = " (bundled)"
 
 
 def register_folders() -> None:
@@ -32,11 +32,20 @@ def register_folders() -> None:
     folder_paths.folder_names_and_paths[FOLDER] = (paths, known)
 
 
+def bundled_choice(kind: str) -> str:
+    """How a bundled file is called among the choices, where it is always the first.
+
+    Args:
+        kind: ``model``, ``clip`` or ``synchformer``.
+    """
+    return Path(weights.BUNDLED[kind].filename).stem + BUNDLED
+
+
 def checkpoint_choices() -> list[str]:
-    """Files in the wavflow folders that may be checkpoints; encoders that we know are left out."""
+    """The bundled one, and files in the wavflow folders that are no encoders that we know."""
     encoders = {name for known in KNOWN_FILES for name in known.filenames}
     files = [name for name in _list(FOLDER) if Path(name).name not in encoders]
-    return files or [NOTHING]
+    return [bundled_choice("model"), *files]
 
 
 def find_checkpoint(name: str) -> Path:
@@ -45,6 +54,8 @@ def find_checkpoint(name: str) -> Path:
     Raises:
         CheckpointError: It is not there (any more).
     """
+    if name == bundled_choice("model"):
+        return weights.bundled_file("model")
     path = folder_paths.get_full_path(FOLDER, name)
     if path is None:
         raise CheckpointError(_missing(name, "a WavFlow checkpoint", (FOLDER,)))
@@ -52,7 +63,7 @@ def find_checkpoint(name: str) -> Path:
 
 
 def encoder_choices(kind: str) -> list[str]:
-    """Files that may hold an encoder, as ``folder/name``, then what could be downloaded.
+    """The bundled one, files that may hold one as ``folder/name``, and what could be downloaded.
 
     Args:
         kind: ``clip`` or ``synchformer``.
@@ -68,8 +79,8 @@ def encoder_choices(kind: str) -> list[str]:
         name = Path(file).name
         return 2 * (name not in names) + (kind[:4] not in name.lower())
 
-    # Never a download in the first place: it would be the choice of nobody.
-    return (sorted(files, key=likelihood) or [NOTHING]) + [_offer(item) for item in known]
+    offers = [_offer(item) for item in known]
+    return [bundled_choice(kind), *sorted(files, key=likelihood), *offers]
 
 
 def find_encoder(choice: str, kind: str) -> Path:
@@ -78,6 +89,8 @@ def find_encoder(choice: str, kind: str) -> Path:
     Raises:
         CheckpointError: It is not there (any more), or cannot be fetched.
     """
+    if choice == bundled_choice(kind):
+        return weights.bundled_file(kind)
     for known in KNOWN_FILES:
         if known.kind == kind and choice == _offer(known):
             there = _downloaded(known)
@@ -88,7 +101,7 @@ def find_encoder(choice: str, kind: str) -> Path:
     if path is None:
         what = "CLIP weights" if kind == "clip" else "Synchformer weights"
         folders = ENCODER_FOLDERS if kind == "clip" else (FOLDER, "mmaudio")
-        raise CheckpointError(_missing(choice, what, folders, " or one of the downloads"))
+        raise CheckpointError(_missing(choice, what, folders, ", one of the downloads"))
     return Path(path)
 
 
@@ -135,5 +148,7 @@ def _list(folder: str) -> list[str]:
 
 def _missing(name: str, what: str, folders: tuple[str, ...], other: str = "") -> str:
     places = " or ".join(f"models/{folder}" for folder in folders)
-    told = "No file is chosen" if name == NOTHING else f"The file {name!r} is not there"
-    return f"{told}; put {what} into {places}, press R, and choose it{other}."
+    return (
+        f"The file {name!r} is not there; put {what} into {places}, press R, and choose it{other}, "
+        "or the bundled one."
+    )

@@ -11,6 +11,7 @@ from ..wavflow_core.devices import DTYPES
 from ..wavflow_core.errors import WavFlowError
 from ..wavflow_core.features import load_clip, load_synchformer
 from .folders import (
+    bundled_choice,
     checkpoint_choices,
     encoder_choices,
     encoder_file,
@@ -41,12 +42,15 @@ class LoadModel(io.ComfyNode):
             node_id="WavFlowLoadModel",
             display_name="WavFlow Load Model",
             category=CATEGORY,
-            description="Loads a WavFlow checkpoint from models/wavflow.",
+            description="Loads the bundled model, or a WavFlow checkpoint from models/wavflow.",
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=checkpoint_choices(),
-                    tooltip="A .safetensors or .pth checkpoint in models/wavflow.",
+                    default=bundled_choice("model"),
+                    tooltip="The small model that comes with this pack (18 kinds of sounds, 4 "
+                    "seconds at 16 kHz), or a .safetensors or .pth checkpoint in models/wavflow. "
+                    "Load the encoders that it was trained with.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -182,9 +186,10 @@ def _encoder_inputs(kind: str, folders: str) -> list[io.Input]:
         io.Combo.Input(
             "file",
             options=encoder_choices(kind),
-            tooltip=f"A file in models/wavflow, {folders}. A choice that begins with "
-            "'download' fetches a published file into models/wavflow, once; nothing else here "
-            "ever uses the network.",
+            default=bundled_choice(kind),
+            tooltip=f"The one for the bundled model, or a file in models/wavflow, {folders}. A "
+            "choice that begins with 'download' fetches a published file into models/wavflow, "
+            "once; nothing else here ever uses the network.",
         ),
         io.Combo.Input(
             "dtype",

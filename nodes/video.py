@@ -17,7 +17,15 @@ from ..wavflow_core.media.mix import mix
 from ..wavflow_core.media.mux import check_fit, mux
 from ..wavflow_core.media.video import VideoClip, open_video
 from .convert import Footage, from_clips, progress_bar, to_clips, to_footage
-from .files import NewFile, choose_file, list_inputs, new_files, problem_of, version_of
+from .files import (
+    BUNDLED_VIDEO,
+    NewFile,
+    choose_file,
+    list_inputs,
+    new_files,
+    problem_of,
+    version_of,
+)
 
 if TYPE_CHECKING:
     from comfy_api.v0_0_2 import Input
@@ -137,9 +145,10 @@ def _load_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "file",
-            options=list_inputs(VIDEO_SUFFIXES),
+            options=[*list_inputs(VIDEO_SUFFIXES), BUNDLED_VIDEO],
             upload=io.UploadType.video,
-            tooltip="A video in the input folder; upload one, or drop it on the node.",
+            tooltip="A video in the input folder; upload one, or drop it on the node. The last "
+            "choice is a clip of 4 seconds that comes with this pack.",
         ),
         io.Float.Input(
             "start",

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 import torch
 from support import comfy as support
+from support.bundled import need_files
 from support.comfy import graph
 from support.graphs import PART, SAMPLING, text_graph
 from support.media import make_video
@@ -15,6 +16,7 @@ from wavflow_core.cli import main
 from wavflow_core.config import SamplerConfig
 from wavflow_core.encoding import Encoders
 from wavflow_core.pipeline import Request, generate, load_model
+from wavflow_core.weights import bundled_file
 
 pytestmark = pytest.mark.comfyui
 
@@ -200,7 +202,7 @@ def change(node, **inputs):
         (change("model", checkpoint="gone.pth"), "model", "'gone.pth' is not there; put a WavFlow"),
         (change("model", checkpoint=support.CLIP), "model", "is not a WavFlow checkpoint"),
         (change("clip", file="wavflow/gone.bin"), "clip", "or models/mmaudio, press R, and choose"),
-        (change("clip", file="(no file yet)"), "clip", "No file is chosen; put CLIP weights into"),
+        (change("clip", file="old.bin"), "clip", "'old.bin' is not there; put CLIP weights into"),
         (change("clip", file=f"wavflow/{support.SYNC}"), "clip", "give one of wavflow.clip"),
         (change("clip", file="wavflow/other.safetensors"), "sampler", "was trained with clip_tiny"),
     ],
@@ -260,6 +262,81 @@ def test_a_text_file_in_place_of_the_video_is_named(comfy, comfy_base):
 
 
 # --- choices and downloads
+
+
+def test_the_bundled_files_are_the_first_choices_and_the_defaults(comfy):
+    answer = comfy.code(
+        """
+import importlib
+folders, files, models, video = (
+    importlib.import_module(pack.__name__ + ".nodes." + name)
+    for name in ("folders", "files", "models", "video")
+)
+def default(node):
+    first = node.define_schema().inputs[0]
+    return [first.options[0], first.default]
+result = {
+    "model": default(models.LoadModel),
+    "clip": default(models.LoadCLIP),
+    "synchformer": default(models.LoadSynchformer),
+    "video": video.LoadVideo.define_schema().inputs[0].options[-1],
+}
+"""
+    )
+    for kind, name in (
+        ("model", "wavflow_foley_16k (bundled)"),
+        ("clip", "clip_foley (bundled)"),
+        ("synchformer", "synchformer_foley (bundled)"),
+    ):
+        assert answer[kind] == [name, name]
+    assert answer["video"] == "demo_clip.mp4 (bundled)"
+
+
+@pytest.mark.parametrize("kind", ["model", "clip", "synchformer"])
+def test_a_bundled_file_that_is_not_there_turns_its_node_red(comfy, kind):
+    code = """
+import importlib
+bundled = importlib.import_module(pack.__name__ + ".wavflow_core.weights.bundled")
+kept, bundled.ASSETS = str(bundled.ASSETS), type(bundled.ASSETS)(folder)
+result = kept
+"""
+    folder = comfy.code(code, folder=str(comfy.base / "nothing"))
+    prompt = video_graph(comfy.base / "input" / support.VIDEO)
+    del prompt["keep_look"], prompt["keep_move"]  # what is needed for them alone would run
+    node = "sync_model" if kind == "synchformer" else kind
+    choice = "wavflow_foley_16k" if kind == "model" else f"{kind}_foley"
+    field = "checkpoint" if kind == "model" else "file"
+    prompt[node]["inputs"][field] = f"{choice} (bundled)"
+    try:
+        result = comfy.run(prompt)
+    finally:
+        comfy.code(code, folder=folder)
+    assert result.error[0] == node
+    assert "is not here: there is no" in result.error[1]
+    assert "clone of the repository" in result.error[1]
+
+
+def test_the_bundled_weights_make_what_the_command_line_makes_without_a_checkpoint(comfy):
+    need_files()
+    prompt = video_graph(bundled_file("video"))
+    for node, field, choice in (
+        ("model", "checkpoint", "wavflow_foley_16k (bundled)"),
+        ("clip", "file", "clip_foley (bundled)"),
+        ("sync_model", "file", "synchformer_foley (bundled)"),
+    ):
+        prompt[node]["inputs"][field] = choice
+    prompt["video"] = graph(
+        x=("WavFlowLoadVideo", {"file": "demo_clip.mp4 (bundled)", "start": 0.0, "duration": 4.0})
+    )["x"]
+    result = comfy.run(prompt)
+    assert result.ok, result.error
+    prompts = {"prompt": "a dog barks", "negative_prompt": "music"}
+    request = Request(video=bundled_file("video"), **prompts, seed=3)
+    sampler = SamplerConfig(steps=SAMPLING["steps"])
+    [expected] = generate(load_model(device="cpu"), request, sampler=sampler)
+    got = result.captured["audio"]["waveform"][0]
+    assert got.shape == (1, 4 * 16000)
+    torch.testing.assert_close(got, expected.waveform, atol=1e-5, rtol=0)
 
 
 def test_a_download_is_never_the_first_choice_and_a_file_that_is_there_is_not_fetched(comfy):

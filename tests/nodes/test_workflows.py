@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 from support import schema
 
+from wavflow_core.weights import BUNDLED
+
 ROOT = Path(__file__).parents[2]
 API = sorted((ROOT / "workflows" / "api").glob("*.json"))
 UI = sorted((ROOT / "workflows").glob("*.json"))
 NODES = schema.snapshot()
 # Core nodes that workflows use: inputs that are sockets, and outputs.
 CORE = {"SaveVideo": ({"video": "VIDEO"}, []), "PreviewImage": ({"images": "IMAGE"}, [])}
+BUNDLED_NAMES = {
+    Path(item.filename).name if kind == "video" else Path(item.filename).stem
+    for kind, item in BUNDLED.items()
+}
 FRONTEND = {"audioUI", "upload"}  # widgets that the frontend lists as inputs on some versions
 WIDGETS = {"INT": (int,), "FLOAT": (int, float), "STRING": (str,), "COMBO": (str,)}
 
@@ -74,6 +80,26 @@ def test_every_value_of_an_api_workflow_is_one_that_its_input_takes(path):
             assert value >= options["min"] if "min" in options else True, f"{id}.{name}"
             assert value <= options["max"] if "max" in options else True, f"{id}.{name}"
             assert value in options["options"] if options.get("options") else True, f"{id}.{name}"
+
+
+@by_name(API)
+def test_an_api_workflow_runs_with_nothing_but_what_is_bundled(path):
+    first = {"WavFlowLoadModel": "checkpoint"}
+    for item in read(path).values():
+        if item["class_type"].startswith("WavFlowLoad"):
+            choice = item["inputs"][first.get(item["class_type"], "file")]
+            assert choice.endswith(" (bundled)")
+            assert choice.removesuffix(" (bundled)") in BUNDLED_NAMES
+
+
+@by_name(UI)
+def test_both_forms_of_a_workflow_hold_the_same_values(path):
+    prompt = read(path.parent / "api" / path.name)
+    for node in read(path)["nodes"]:
+        given = prompt[str(node["id"])]["inputs"].values()
+        shown = [value for value in node.get("widgets_values") or [] if value != "fixed"]
+        plain = [value for value in given if not isinstance(value, list)]
+        assert shown[: len(plain)] == plain or node["type"] in CORE, node["type"]
 
 
 @by_name(UI)

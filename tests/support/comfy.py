@@ -32,13 +32,6 @@ CLIP = "clip_tiny.safetensors"
 SYNC = "synchformer_tiny.safetensors"
 VIDEO = "test_video.mp4"
 SILENT = "silent_video.mp4"
-# What stands in for the files that the example workflows name.
-NAMES_IN_WORKFLOWS = {
-    f"models/wavflow/{MODEL}": "models/wavflow/wavflow_medium_16k.safetensors",
-    f"models/wavflow/{CLIP}": ("models/wavflow/apple_DFN5B-CLIP-ViT-H-14-384_fp16.safetensors"),
-    f"models/wavflow/{SYNC}": "models/wavflow/mmaudio_synchformer_fp16.safetensors",
-    f"input/{VIDEO}": "input/example.mp4",
-}
 
 
 def directory():
@@ -86,8 +79,6 @@ def make_base(base):
     sound = sine(440, 2, rate=16000).numpy()
     make_video(base / "input" / VIDEO, fps=25, seconds=2, audio=sound)
     make_video(base / "input" / SILENT, fps=25, seconds=2)
-    for name, used in NAMES_IN_WORKFLOWS.items():
-        (base / used).symlink_to(base / name)
     (base / "input" / "text.mp4").write_text("This is no video.\n")
     return base
 
