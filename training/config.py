@@ -80,6 +80,21 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """What is added to the loss of the flow.
+
+    Attributes:
+        mel_weight: Of the distance of log-mel spectra between the clean estimate and the data,
+            times t: in the noise there is no estimate to speak of.
+    """
+
+    mel_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least("loss", self, 0, "mel_weight")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OptimConfig:
     """How the weights move.
 
@@ -249,6 +264,7 @@ class TrainConfig:
     clip: EncoderConfig
     sync: EncoderConfig
     data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)

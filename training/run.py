@@ -100,7 +100,7 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
     saved = latest_state(folder)
     model = start_model(config, saved, rows, data=data).to(world.device)
     bf16 = torch.bfloat16 if config.execution.precision == "bf16" else None
-    step = TrainingStep(model, config.flow, autocast=bf16)
+    step = TrainingStep(model, config.flow, loss=config.loss, audio=config.audio, autocast=bf16)
     stepper = share_out(step, config.execution, world)
     optimizer = make_optimizer(model, config.optim, device=world.device)
     averages = [Average(model, decay=decay) for decay in config.ema.decays]

@@ -11,10 +11,13 @@ from torch.utils.checkpoint import checkpoint
 
 from wavflow_core import flow
 from wavflow_core.conditions import prepare_batch
-from wavflow_core.config import FlowConfig
+from wavflow_core.config import AudioConfig, FlowConfig
 from wavflow_core.model import WavFlow
+from wavflow_core.model.patchify import to_waveform
 
+from .config import LossConfig
 from .data import TrainBatch
+from .mel_loss import mel_loss_per_sample
 
 
 class TrainingStep(nn.Module):
@@ -23,15 +26,25 @@ class TrainingStep(nn.Module):
     Args:
         model: The network.
         config: Path, prediction and loss.
+        loss: What is added to it.
+        audio: Rate and scale of the waveforms, for what is added.
         autocast: Type in which matrices are multiplied; None: that of the weights.
     """
 
     def __init__(
-        self, model: WavFlow, config: FlowConfig, *, autocast: torch.dtype | None = None
+        self,
+        model: WavFlow,
+        config: FlowConfig,
+        *,
+        loss: LossConfig | None = None,
+        audio: AudioConfig | None = None,
+        autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.config = config
+        self.loss = loss or LossConfig()
+        self.audio = audio or AudioConfig()
         self.autocast = autocast
 
     def forward(self, batch: TrainBatch) -> Tensor:
@@ -42,7 +55,17 @@ class TrainingStep(nn.Module):
         with self._precision(x_t.device):
             conditions = prepare_batch(self.model, batch.features, num_tokens=x_t.shape[1])
             output = self.model(x_t, batch.t, conditions)
-        return flow.loss_per_sample(output, x_t, x_0, batch.x_1, batch.t, config=config)
+        losses = flow.loss_per_sample(output, x_t, x_0, batch.x_1, batch.t, config=config)
+        if self.loss.mel_weight:
+            clean = output if config.prediction == "x" else flow.to_clean(output, x_t, batch.t)
+            clean, x_1 = (self._waveforms(tokens) for tokens in (clean, batch.x_1))
+            distance = mel_loss_per_sample(clean, x_1, rate=self.audio.sample_rate)
+            losses = losses + self.loss.mel_weight * batch.t * distance
+        return losses
+
+    def _waveforms(self, tokens: Tensor) -> Tensor:
+        """``(B, N, P)`` to ``(B, N · P)``."""
+        return to_waveform(tokens, self.audio, samples=tokens[0].numel())
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         if self.autocast is None:
