@@ -2,8 +2,8 @@
 
 import wavflow_core
 
-model = wavflow_core.load_model("wavflow_medium_16k.safetensors")
-request = wavflow_core.Request(video="clip.mp4", prompt="rain on a tin roof")
+model = wavflow_core.load_model()  # the bundled one, or load_model("model.safetensors")
+request = wavflow_core.Request(video="clip.mp4", prompt="rain on a metal plate")
 [clip] = wavflow_core.generate(model, request)
 wavflow_core.write_audio(clip, "rain.wav")
 """
