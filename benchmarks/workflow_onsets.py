@@ -126,8 +126,9 @@ def compare(name: str, saver: str, clips: list[dict], nodes: dict, command: dict
         length = min(map(len, sounds))
         apart = max(apart, float((sounds[0][:length] - sounds[1][:length]).abs().max()))
     print(
-        f"{name:<28} node {saver:>2}: {len(pairs)} sounds, onset F1 {in_nodes.f1:.4f} in ComfyUI, "
-        f"{on_line.f1:.4f} by wavflow; samples at most {apart:.2e} apart",
+        f"{name:<28} node {saver:>2}: {len(pairs)} sounds; onset F1 {in_nodes.f1:.4f} with "
+        f"{in_nodes.found} onsets in ComfyUI, {on_line.f1:.4f} with {on_line.found} by wavflow; "
+        f"samples at most {apart:.2e} apart",
         flush=True,
     )
     return abs(in_nodes.f1 - on_line.f1)
