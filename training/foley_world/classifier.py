@@ -186,7 +186,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--checked", type=int, default=1000, help="clips to check with at the end (default: 1000)"
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="of each clip (default: 4)")
-    parser.add_argument("--steps", type=int, default=2400, help="(default: 2400)")
+    parser.add_argument("--steps", type=int, default=1800, help="(default: 1800)")
     parser.add_argument("--batch-size", type=int, default=64, help="clips (default: 64)")
     parser.add_argument("--lr", type=float, default=3e-3, help="(default: 0.003)")
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")

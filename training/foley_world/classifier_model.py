@@ -27,7 +27,7 @@ NAMES = tuple(sorted(CLASSES))
 BANDS = 96
 WINDOW, HOP = 800, 320  # samples at 16 kHz: 50 ms, so that modes stand apart, every 20 ms
 RANGE = 60.0  # dB below the loudest moment that are looked at
-SILENT = -75.0  # dB: what has nothing louder is silence at any gain
+SILENT = -75.0  # dB: what has nothing louder is silence
 FLOOR = -100.0  # dB
 CHANNELS = (16, 32, 64, 96)
 EMBEDDING = 64
@@ -93,8 +93,9 @@ def level(spectra: Tensor) -> Tensor:
 
     The gain of a sound does not count then; silence stays -1.
     """
-    loudest = spectra.amax(dim=(-2, -1), keepdim=True).clamp_min(SILENT + RANGE)
-    return ((spectra - loudest) / RANGE).clamp(-1, 0) * 2 + 1
+    loudest = spectra.amax(dim=(-2, -1), keepdim=True)
+    levelled = ((spectra - loudest) / RANGE).clamp(-1, 0) * 2 + 1
+    return torch.where(loudest < SILENT, torch.full_like(levelled, -1), levelled)
 
 
 @torch.no_grad()
