@@ -4,8 +4,13 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The bundled weights: see training/foley_world/README.md.
+WORLD ?= outputs/foley_world
+JOBS ?= 2
+SEED ?= 0
+PYTHON_ON_CPU := OMP_WAIT_POLICY=PASSIVE $(BIN)/python
 
-.PHONY: help setup demo test check lint types format clean
+.PHONY: help setup demo world encoders model test check lint types format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +25,27 @@ $(STAMP): pyproject.toml requirements.txt training/requirements.txt tests/requir
 # Threads that wait asleep: where other programs keep the cores busy, it is ten times as fast.
 demo: setup ## Set up, and make sound for a clip and two prompts with the bundled model
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.demo
+
+world: setup ## Make the clips that the bundled weights learn from
+	$(BIN)/python -m training.foley_world $(WORLD)/train --split train --count 3000 --jobs $(JOBS)
+	$(BIN)/python -m training.foley_world $(WORLD)/validation --split validation --count 300 --jobs $(JOBS)
+
+ENCODER := $(WORLD)/train/manifest.csv --cache $(WORLD)/cache --jobs $(JOBS) --seed $(SEED)
+ENCODERS := --clip $(WORLD)/clip_foley.safetensors --synchformer $(WORLD)/synchformer_foley.safetensors
+
+encoders: setup ## Train the bundled encoders on them, and extract their features
+	$(PYTHON_ON_CPU) -m training.encoders.image_text $(ENCODER) -o $(WORLD)/clip_foley.safetensors
+	$(PYTHON_ON_CPU) -m training.encoders.audio_visual $(ENCODER) -o $(WORLD)/synchformer_foley.safetensors
+	for split in train validation; do \
+		$(PYTHON_ON_CPU) -m training.extract_features $(WORLD)/$$split/manifest.csv $(ENCODERS) \
+			-o $(WORLD)/$${split}_features --duration 4 || exit; \
+	done
+
+model: setup ## Train the bundled model on these
+	$(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(JOBS) -m training.train \
+		training/configs/small_16k.yaml data.train='[$(WORLD)/train_features]' \
+		data.validation='[$(WORLD)/validation_features]' execution.seed=$(SEED) -o $(WORLD)/run
+	$(BIN)/python -m training.export $(WORLD)/run -o $(WORLD)/wavflow_foley_16k.safetensors
 
 test: setup ## Set up and run the tests
 	$(BIN)/python -m pytest

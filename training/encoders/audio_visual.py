@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.encoders.audio_visual", description="Train a small Synchformer."
     )
-    add_options(parser, steps=6000, batch_size=16, lr=1e-3)
+    add_options(parser, steps=5000, batch_size=16, lr=1e-3)
     given = parser.parse_args(arguments)
 
     def work() -> int:

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.encoders.image_text", description="Train a small CLIP."
     )
-    add_options(parser, steps=4000, batch_size=128, lr=1e-3)
+    add_options(parser, steps=2500, batch_size=128, lr=1e-3)
     given = parser.parse_args(arguments)
 
     def work() -> int:
