@@ -47,11 +47,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--split", default="test", help="of the seeds (default: test)")
     group.add_argument(
         "--tasks",
-        nargs="+",
+        nargs="*",
         choices=tuple(TASKS),
         default=tuple(TASKS),
         metavar="TASK",
-        help=f"of {', '.join(TASKS)} (default: all)",
+        help=f"of {', '.join(TASKS)} (default: all; none gives the real sound's figures)",
     )
     sampler = SamplerConfig()
     group.add_argument("--solver", choices=SOLVERS, default=sampler.solver)
