@@ -37,8 +37,18 @@ class BundledFile:
 # By kind; the first three together make sound, the last is something to make it for.
 BUNDLED: Mapping[str, BundledFile] = {
     "model": BundledFile(filename="wavflow_foley_16k.safetensors", what="model"),
-    "clip": BundledFile(filename="clip_foley.safetensors", what="CLIP"),
-    "synchformer": BundledFile(filename="synchformer_foley.safetensors", what="Synchformer"),
+    "clip": BundledFile(
+        filename="clip_foley.safetensors",
+        what="CLIP",
+        size=6850144,
+        sha256="9e93f72e2123ef66467913ba72f2d7f3137e24852aa89f13910a683e2db00b15",
+    ),
+    "synchformer": BundledFile(
+        filename="synchformer_foley.safetensors",
+        what="Synchformer",
+        size=2391864,
+        sha256="e95dcfb35ef539bc6cc81a5d6e34f3ee9f4a8b27de6a559f65b741137302e4b1",
+    ),
     "video": BundledFile(
         filename="demo_clip.mp4",
         what="video",
