@@ -5,9 +5,10 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The bundled weights: see training/foley_world/README.md.
-WORLD ?= outputs/foley_world
+WORLD ?= outputs/world
 JOBS ?= 2
 SEED ?= 0
+# Threads that wait asleep: where other programs keep the cores busy, it is ten times as fast.
 PYTHON_ON_CPU := OMP_WAIT_POLICY=PASSIVE $(BIN)/python
 
 .PHONY: help setup demo world encoders model test check lint types format clean
@@ -22,9 +23,8 @@ $(STAMP): pyproject.toml requirements.txt training/requirements.txt tests/requir
 	$(BIN)/python -m pip install --quiet --editable ".[training,dev]" $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 	@touch $@
 
-# Threads that wait asleep: where other programs keep the cores busy, it is ten times as fast.
 demo: setup ## Set up, and make sound for a clip and two prompts with the bundled model
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.demo
+	$(PYTHON_ON_CPU) -m training.demo
 
 world: setup ## Make the clips that the bundled weights learn from
 	$(BIN)/python -m training.foley_world $(WORLD)/train --split train --count 3000 --jobs $(JOBS)

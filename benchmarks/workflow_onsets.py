@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support import comfy
-from training.evaluation.onsets import OnsetAgreement, detect_onsets, onset_f1
+from training.evaluation.onsets import NONE, OnsetAgreement, detect_onsets, onset_f1
 from training.foley_world.__main__ import main as make_clips
 from wavflow_core.cli import main as wavflow
 from wavflow_core.media.audio import read_audio
@@ -106,7 +106,7 @@ def run_command(folder: Path, saver: str, prompt: dict, clips: list[dict], clips
 def measure(files: list[Path], clip: dict) -> OnsetAgreement:
     """Agreement of some sounds with a clip's true events."""
     times = [event["time"] for event in clip["events"]]
-    total = OnsetAgreement(matched=0, found=0, expected=0)
+    total = NONE
     for file in files:
         total += onset_f1(detect_onsets(read_audio(file)), times)
     return total
@@ -114,9 +114,8 @@ def measure(files: list[Path], clip: dict) -> OnsetAgreement:
 
 def compare(name: str, saver: str, clips: list[dict], nodes: dict, command: dict) -> float:
     """Print what both came to, and return how far their F1 lie apart."""
-    none = OnsetAgreement(matched=0, found=0, expected=0)
     in_nodes, on_line = (
-        sum((measure(files[saver, clip["id"]], clip) for clip in clips), none)
+        sum((measure(files[saver, clip["id"]], clip) for clip in clips), NONE)
         for files in (nodes, command)
     )
     pairs = [pair for key in command for pair in zip(nodes[key], command[key], strict=True)]

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from support.bundled import make_stand_ins, need_files, need_trained
+from support.bundled import need_files, need_trained
 
 from wavflow_core.checkpoint import read_checkpoint
 from wavflow_core.config import EncoderConfig
@@ -12,17 +12,6 @@ from wavflow_core.features import load_clip, load_synchformer
 from wavflow_core.weights import BUNDLED, WEIGHTS, bundled, bundled_encoder, bundled_file
 
 MOST = 40_000_000  # bytes of all bundled files
-
-
-@pytest.fixture(scope="module")
-def stand_ins(tmp_path_factory):
-    return make_stand_ins(tmp_path_factory.mktemp("assets"))
-
-
-@pytest.fixture
-def assets(stand_ins, monkeypatch):
-    monkeypatch.setattr(bundled, "ASSETS", stand_ins)
-    return stand_ins
 
 
 def test_the_bundled_video_is_the_one_of_the_table():

@@ -1,7 +1,7 @@
 """Commands without a checkpoint, which take the bundled model, or the bundled encoders alone."""
 
 import pytest
-from support.bundled import SECONDS, make_stand_ins
+from support.bundled import SECONDS
 from support.media import make_video
 
 import wavflow_core
@@ -11,17 +11,6 @@ from wavflow_core.media.audio import read_audio
 from wavflow_core.weights import BUNDLED, WEIGHTS, bundled
 
 SAID = "Using the bundled model wavflow_foley_16k (18 kinds of sounds, FoleyWorld); give "
-
-
-@pytest.fixture(scope="module")
-def stand_ins(tmp_path_factory):
-    return make_stand_ins(tmp_path_factory.mktemp("assets"))
-
-
-@pytest.fixture
-def assets(stand_ins, monkeypatch):
-    monkeypatch.setattr(bundled, "ASSETS", stand_ins)
-    return stand_ins
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from ..draws import seed_of
 from ..evaluation.spectra import BANDS, FLOOR_DB, HOP_SECONDS
 from ..program import INTERRUPTED, run_program
 from .looks import Looks
-from .options import add_options, fit_with, looks_of
+from .options import add_options, fit_with, looks_of, optim_of
 from .patches import whiten_patches
 
 PRESET = "synchformer_small"
@@ -171,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         device = choose_device(given.device)
+        optim = optim_of(given, weight_decay=0.05)
         torch.manual_seed(seed_of(given.seed, "synchformer weights"))
         model = AudioVisual().to(device)
         looks = looks_of(given)
@@ -178,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loss = SegmentLoss(
             model, looks, batch_size=given.batch_size, seed=given.seed, device=device
         )
-        if not fit_with(given, model, loss, weight_decay=0.05, device=device):
+        if not fit_with(given, model, loss, optim=optim, device=device):
             return INTERRUPTED
         save_encoder(model.video.half().cpu(), given.output, licence=given.license)
         return 0

@@ -24,7 +24,7 @@ from wavflow_core.features.untrained import CLIP_PRESETS
 from ..draws import seed_of
 from ..program import INTERRUPTED, run_program
 from .looks import Looks
-from .options import add_options, fit_with, looks_of
+from .options import add_options, fit_with, looks_of, optim_of
 
 PRESET = "clip_tiny"
 
@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         device = choose_device(given.device)
+        optim = optim_of(given, weight_decay=0.1)
         _, settings = CLIP_PRESETS[PRESET]
         make = cast("Callable[..., nn.Module]", open_clip.CLIP)
         torch.manual_seed(seed_of(given.seed, "clip weights"))
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loss = ImageText(
             model, looks, tokens, batch_size=given.batch_size, seed=given.seed, device=device
         )
-        if not fit_with(given, model, loss, weight_decay=0.1, device=device):
+        if not fit_with(given, model, loss, optim=optim, device=device):
             return INTERRUPTED
         save_encoder(to_encoder(model).half(), given.output, licence=given.license)
         return 0

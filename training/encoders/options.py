@@ -52,22 +52,37 @@ def looks_of(given: argparse.Namespace) -> Looks:
     )
 
 
+def optim_of(
+    given: argparse.Namespace, *, weight_decay: float, warmup_steps: int = 300
+) -> OptimConfig:
+    """How the weights move, as the options say; to be asked before the long work.
+
+    Args:
+        given: The options.
+        weight_decay: Of weights with two axes or more.
+        warmup_steps: At the most; otherwise a tenth of the steps.
+
+    Raises:
+        ConfigError: An option is out of range.
+    """
+    return OptimConfig(
+        steps=given.steps,
+        lr=given.lr,
+        weight_decay=weight_decay,
+        warmup_steps=min(warmup_steps, given.steps // 10),
+        schedule="cosine",
+    )
+
+
 def fit_with(
     given: argparse.Namespace,
     model: nn.Module,
     loss: Loss,
     *,
-    weight_decay: float,
+    optim: OptimConfig,
     device: torch.device,
 ) -> bool:
-    """Train as the options say, with a state beside the output; whether the end was reached."""
-    optim = OptimConfig(
-        steps=given.steps,
-        lr=given.lr,
-        weight_decay=weight_decay,
-        warmup_steps=min(300, given.steps // 10),
-        schedule="cosine",
-    )
+    """Train, with a state beside the output; whether the end was reached."""
     state = given.output.with_name(f"{given.output.stem}.state.safetensors")
     with stop_on_signals() as stop:
         return fit(model, loss, optim=optim, state=state, stop=stop, device=device)

@@ -11,11 +11,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wavflow_core.config import SOLVERS, SamplerConfig
 from wavflow_core.errors import WavFlowError
+from wavflow_core.weights import BUNDLED, bundled
 
 from .foley_world_tasks import TASKS
 from .report import write_json
 
-ASSETS = Path(__file__).parents[2] / "assets"
 WORK = Path("outputs") / "foley_world"
 
 
@@ -26,15 +26,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
     def file(name: str, default: str, text: str) -> None:
-        path = ASSETS / default
+        path = bundled.ASSETS / default
         text = f"{text} (default: assets/{default})"
         group.add_argument(f"--{name}", type=Path, default=path, metavar="FILE", help=text)
 
     group.add_argument(
         "--foley-world", type=Path, metavar="CHECKPOINT", help="to evaluate; takes no RESULTS"
     )
-    file("clip", "clip_foley.safetensors", "CLIP that the checkpoint was trained with")
-    file("synchformer", "synchformer_foley.safetensors", "its Synchformer")
+    file("clip", BUNDLED["clip"].filename, "CLIP that the checkpoint was trained with")
+    file("synchformer", BUNDLED["synchformer"].filename, "its Synchformer")
     file("classifier", "foley_classifier.safetensors", "what hears the classes")
     group.add_argument(
         "--work",

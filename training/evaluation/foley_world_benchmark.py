@@ -20,7 +20,7 @@ from wavflow_core.config import AudioConfig, SamplerConfig
 from wavflow_core.encoding import Encoders
 from wavflow_core.errors import ConfigError
 from wavflow_core.media.audio import read_audio
-from wavflow_core.media.files import make_folder
+from wavflow_core.media.files import file_hash, make_folder
 from wavflow_core.pipeline import LoadedModel, load_model
 from wavflow_core.tensor_files import check_file
 
@@ -40,7 +40,7 @@ from .foley_world_report import (
     rows_table,
     summarize_row,
 )
-from .foley_world_sounds import Maker, Making, file_hash
+from .foley_world_sounds import Maker, Making
 from .foley_world_tasks import TASKS, Case, Shown, another, show
 from .report import Json
 

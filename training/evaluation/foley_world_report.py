@@ -10,13 +10,12 @@ import numpy as np
 
 from .foley_world_measure import CLOSE, Judged
 from .foley_world_tasks import TASKS
-from .onsets import OnsetAgreement
+from .onsets import NONE, OnsetAgreement
 from .report import Json
 
 REAL, CHANCE = "real", "chance"
 ROWS = {REAL: "the real sound", CHANCE: "the real sound of another clip", **TASKS}
 RESAMPLED = 1000
-NONE = OnsetAgreement(matched=0, found=0, expected=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,7 +27,6 @@ from wavflow_core.sampler import draw_noise, guide, sample
 from ..foley_world.clip import JSON
 from .foley_world_tasks import Case, Shown, show
 
-BLOCK = 2**20
 VERSION = 1  # of how sounds are made; another one makes them again
 
 
@@ -205,12 +204,3 @@ def synthesize_batch(
 def _key(content: object) -> str:
     text = json.dumps([VERSION, content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -71,6 +71,10 @@ class OnsetAgreement:
         )
 
 
+# Of no sounds: where a sum begins.
+NONE = OnsetAgreement(matched=0, found=0, expected=0)
+
+
 def detect_onsets(clip: AudioClip) -> list[float]:
     """Moments at which something begins to sound.
 

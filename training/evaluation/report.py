@@ -11,7 +11,7 @@ from wavflow_core.errors import MediaError
 from wavflow_core.media.files import atomic_path
 
 from .measure import METRICS, Measured
-from .onsets import OnsetAgreement
+from .onsets import NONE
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -39,7 +39,7 @@ def summarize(measured: Sequence[Measured]) -> dict[str, dict[str, float | int]]
             }
     agreements = [item.agreement for item in measured if item.agreement is not None]
     if agreements:
-        pooled = sum(agreements, OnsetAgreement(matched=0, found=0, expected=0))
+        pooled = sum(agreements, NONE)
         summary["onset_f1_pooled"] = {"mean": pooled.f1, "count": len(agreements)}
     return summary
 

@@ -16,11 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..config import OptimConfig
 from ..draws import seed_of
-from ..encoders.fit import fit
+from ..encoders.options import fit_with, optim_of
 from ..program import INTERRUPTED, run_program
-from ..signals import stop_on_signals
 from .classifier_data import Sounds, hear_clips
 from .classifier_model import (
     FLOOR,
@@ -201,13 +199,7 @@ def train(given: argparse.Namespace) -> int:
     Raises:
         WavFlowError: Something given cannot be used, or a file cannot be written.
     """
-    optim = OptimConfig(
-        steps=given.steps,
-        lr=given.lr,
-        weight_decay=0.05,
-        warmup_steps=min(200, given.steps // 10),
-        schedule="cosine",
-    )
+    optim = optim_of(given, weight_decay=0.05, warmup_steps=200)
     seeds = {
         split: split_seeds(split, count)
         for split, count in (("train", given.count), ("validation", given.checked))
@@ -219,10 +211,8 @@ def train(given: argparse.Namespace) -> int:
     torch.manual_seed(seed_of(given.seed, "classifier weights"))
     model = Classifier()
     loss = SoundsLoss(model, sounds, batch_size=given.batch_size, seed=given.seed)
-    state = given.output.with_name(f"{given.output.stem}.state.safetensors")
-    with stop_on_signals() as stop:
-        if not fit(model, loss, optim=optim, state=state, stop=stop, device=torch.device("cpu")):
-            return INTERRUPTED
+    if not fit_with(given, model, loss, optim=optim, device=torch.device("cpu")):
+        return INTERRUPTED
     accuracy = measure(model, checked)
     logger.info("Accuracy on %d clips of the validation split: %s.", len(checked.labels), accuracy)
     training = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from ..errors import MediaError
 
+HASH_BLOCK = 2**20  # bytes
 # What _reserve calls a file: the name of the target, with chance before the suffix.
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}((?:\.[^.]*)?)")
 
@@ -128,3 +130,12 @@ def _copy_mode(target: Path, temporary: Path) -> None:
     """Give the new file the permissions of the one it replaces."""
     with contextlib.suppress(OSError):  # nothing to replace, or no permissions there
         temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import EncoderConfig
 from ..errors import CheckpointError
-from ..media.files import is_file
+from ..media.files import file_hash, is_file
 from ..tensor_files import read_metadata
 
 # Beside the core in a clone of the repository; an installed package comes without it.
@@ -108,4 +107,4 @@ def is_as_published(kind: str) -> bool | None:
         return None
     if known.size is not None and path.stat().st_size != known.size:
         return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+    return file_hash(path) == known.sha256

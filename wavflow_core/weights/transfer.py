@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import http.client
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import CheckpointError
+from ..media.files import file_hash
 from .known import KnownFile
 from .locate import default_folder
 
@@ -240,12 +240,9 @@ def _check(known: KnownFile, part: _Part) -> None:
     if known.size is not None and size != known.size:
         found.append(f"{size} bytes instead of {known.size}")
     elif known.sha256 is not None:
-        digest = hashlib.sha256()
-        with part.path.open("rb") as file:
-            while block := file.read(BLOCK):
-                digest.update(block)
-        if digest.hexdigest() != known.sha256:
-            found.append(f"SHA-256 {digest.hexdigest()} instead of {known.sha256}")
+        digest = file_hash(part.path)
+        if digest != known.sha256:
+            found.append(f"SHA-256 {digest} instead of {known.sha256}")
     if found:
         part.forget()
         raise CheckpointError(

@@ -4,29 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.sounds import noise, silence
 
-from training.foley_world.classifier_data import RATE, hear_clips
+from training.foley_world.classifier_data import hear_clips
 from training.foley_world.classifier_model import (
     class_accuracy,
     hear_spectra,
     listen,
     load_classifier,
 )
-from wavflow_core.media.audio import AudioClip
 
 BUNDLED = Path(__file__).parents[3] / "assets" / "foley_classifier.safetensors"
 TEST = 20_000_000
-
-
-def noise(seconds=4.0, seed=0):
-    waveform = 0.1 * torch.randn(
-        1, int(seconds * RATE), generator=torch.Generator().manual_seed(seed)
-    )
-    return AudioClip(waveform=waveform, sample_rate=RATE)
-
-
-def silence(seconds=4.0):
-    return AudioClip(waveform=torch.zeros(1, int(seconds * RATE)), sample_rate=RATE)
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support.sounds import noise, silence
 
 from training.foley_world import classifier as program
 from training.foley_world.classes import CLASSES
 from training.foley_world.classifier import SoundsLoss, main
-from training.foley_world.classifier_data import RATE, Sounds, hear_clips
+from training.foley_world.classifier_data import Sounds, hear_clips
 from training.foley_world.classifier_model import (
     NAMES,
     Classifier,
@@ -24,18 +25,6 @@ from training.foley_world.classifier_model import (
     spectrum,
 )
 from wavflow_core.errors import CheckpointError
-from wavflow_core.media.audio import AudioClip
-
-
-def noise(seconds=4.0, seed=0):
-    waveform = 0.1 * torch.randn(
-        1, int(seconds * RATE), generator=torch.Generator().manual_seed(seed)
-    )
-    return AudioClip(waveform=waveform, sample_rate=RATE)
-
-
-def silence(seconds=4.0):
-    return AudioClip(waveform=torch.zeros(1, int(seconds * RATE)), sample_rate=RATE)
 
 
 def test_accuracy_is_the_share_of_the_true_classes_among_as_many_most_probable():
