@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from wavflow_core.errors import ConfigError
 from wavflow_core.model import WavFlow
 from wavflow_core.model.init import initialize
+from wavflow_core.model.pass_through import pass_through
 
 from .config import ExecutionConfig, TrainConfig
 from .distributed import World
@@ -42,9 +44,10 @@ def start_model(
 
     Raises:
         CheckpointError: The file to start from cannot be used.
-        ConfigError: The state is of another model or sound.
+        ConfigError: The state is of another model or sound, or there is no module to freeze.
     """
     model = WavFlow(config.model)
+    _freeze(model, config.optim.freeze)
     if saved is not None:
         _check_same(config, saved)
         if saved.data != data:
@@ -56,7 +59,10 @@ def start_model(
         logger.info("Going on after step %d (%s).", saved.progress.step, saved.path.name)
         return model
     seed = seed_of(config.execution.seed, "weights")
-    initialize(model, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    initialize(model, generator=generator)
+    if config.start.pass_through:
+        pass_through(model, generator=generator)
     has_empty = _take_empty_text(model, rows)
     if config.start.weights is not None:
         fit = warm_start(model, config.start.weights, choice=config.start.choice)
@@ -96,6 +102,16 @@ def gradient_sync(stepper: nn.Module, *, on: bool) -> AbstractContextManager[Non
     elif isinstance(stepper, DistributedDataParallel) and not on:
         return stepper.no_sync()
     return contextlib.nullcontext()
+
+
+def _freeze(model: WavFlow, names: Sequence[str]) -> None:
+    """Let the optimizer leave modules alone, their parameters included."""
+    known = [name for name, _ in model.named_modules() if name]
+    for name in names:
+        if name not in known:
+            nearest = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0))
+            raise ConfigError(f"optim.freeze: there is no module {name!r}; nearest: {nearest}.")
+        model.get_submodule(name).requires_grad_(False)
 
 
 def _take_empty_text(model: WavFlow, rows: Sequence[Row]) -> bool:

@@ -113,6 +113,7 @@ class OptimConfig:
         milestones: Steps at which ``step`` multiplies the rate by ``decay``.
         decay: See ``milestones``.
         clip_norm: Largest norm of all gradients together.
+        freeze: Modules of the network that stay as they begin, such as ``audio_input_proj``.
     """
 
     steps: int = 100_000
@@ -129,6 +130,7 @@ class OptimConfig:
     milestones: tuple[int, ...] = ()
     decay: float = 0.1
     clip_norm: float = 1.0
+    freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _at_least("optim", self, 1, "steps", "batch_size")
@@ -203,10 +205,13 @@ class StartConfig:
         weights: File of any state dictionary with names of ours: a checkpoint, a ``.pth`` of the
             published system, a latent model with the same backbone. None: from nothing.
         choice: Which weights of a ``.pth``: ``live``, ``ema``, ``ema2`` or ``auto``.
+        pass_through: Let new weights begin by passing the state on, see
+            :func:`~wavflow_core.model.init.pass_through`; for the prediction of x.
     """
 
     weights: str | None = None
     choice: str = "auto"
+    pass_through: bool = False
 
     def __post_init__(self) -> None:
         _require(self.choice in WEIGHTS, "start.choice", self.choice, ", ".join(WEIGHTS))

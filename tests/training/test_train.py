@@ -296,6 +296,33 @@ def test_compiled_blocks_change_nothing_but_rounding(manifest, tmp_path, monkeyp
     assert losses_of(tmp_path / "compiled") == pytest.approx(expected, rel=1e-4)
 
 
+def test_what_is_frozen_stays_as_it_began_also_after_a_restart(manifest, tmp_path):
+    config = run_config(manifest, optim={"freeze": ["audio_input_proj", "joint_blocks.0"]})
+    begun = built(config, tmp_path / "begun").model.state_dict()
+    run(replace(config, optim=replace(config.optim, steps=3)), tmp_path / "run")
+    assert run(config, tmp_path / "run")
+    ended = weights_of(tmp_path / "run")
+    moved = {name for name, tensor in begun.items() if not torch.equal(tensor, ended[name])}
+    assert {"fused_blocks.0.attn.qkv.weight", "final_layer.conv.weight"} <= moved
+    frozen = tuple(f"{name}." for name in config.optim.freeze)
+    assert not any(name.startswith(frozen) for name in moved)
+    assert set(load_model(tmp_path / "run" / "model.safetensors").model.state_dict()) == set(begun)
+
+
+def test_a_module_to_freeze_must_be_there(manifest, tmp_path):
+    config = run_config(manifest, optim={"freeze": ["audio_input"]})
+    with pytest.raises(ConfigError, match="no module 'audio_input'; nearest: audio_input_proj"):
+        built(config, tmp_path)
+
+
+def test_a_run_can_begin_by_passing_its_input_on(manifest, tmp_path):
+    model = {"patch_size": 20, "hidden_dim": 32}
+    for begin in (False, True):
+        config = run_config(manifest, model=model, start={"pass_through": begin})
+        output = built(config, tmp_path / str(begin)).model.final_layer.conv.weight
+        assert bool(output.any()) == begin
+
+
 def test_velocity_prediction_trains_too(manifest, tmp_path):
     config = run_config(manifest, flow={"prediction": "v", "noise_shift": 3.0, "noise_scale": 1.5})
     assert run(config, tmp_path)

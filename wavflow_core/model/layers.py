@@ -120,9 +120,13 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
         """Times ``(B,)`` to ``(B, D)`` of the given type; the sinusoids are made in fp32."""
+        return self.mlp(self.sinusoids(t).to(dtype))
+
+    def sinusoids(self, t: Tensor) -> Tensor:
+        """Times ``(B,)`` to ``(B, 256)`` in fp32."""
         exponents = torch.arange(FREQUENCIES, dtype=torch.float32, device=t.device) / FREQUENCIES
         angles = t.float()[:, None] * torch.exp(-math.log(MAX_PERIOD) * exponents)
-        return self.mlp(torch.cat((angles.cos(), angles.sin()), dim=-1).to(dtype))
+        return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
 
 class Attention(nn.Module):
