@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -60,11 +61,11 @@ def pass_through(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
     transform = _cosine_transform(size)
     level = math.sqrt((size + 2 * CARRIER**2) / width)
     _pass_input(model, transform)
-    output = model.final_layer.conv
-    output.weight[:, :size, output.kernel_size[0] // 2] = level * transform.T
+    output = model.get_parameter("final_layer.conv.weight")
+    output[:, :size, output.shape[-1] // 2] = level * transform.T
     for block in (*model.joint_blocks, *model.fused_blocks):
         stream = block.latent_block if isinstance(block, JointBlock) else block
-        parts = stream.adaLN_modulation.get_submodule("1").bias.view(-1, width)
+        parts = stream.get_parameter("adaLN_modulation.1.bias").view(-1, width)
         for part in SCALES:
             parts[part, :-2], parts[part, -2:] = level - 1, -1
     pooled = _scale_conditions(model, generator)
@@ -74,24 +75,27 @@ def pass_through(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
 
 def _pass_input(model: WavFlow, transform: Tensor) -> None:
     """The first channels of the stream: the transformed patch; the last two: the constant."""
-    size = len(transform)
-    first, selu, mlp = model.audio_input_proj
-    centre, rows = first.kernel_size[0] // 2, torch.arange(size)
-    first.weight[: size + 1] = 0
-    first.weight[:size, :, centre] = INPUT_GAIN * transform
-    first.bias[: size + 1] = LINEAR_BIAS
-    constant = selu(torch.tensor(LINEAR_BIAS)).item()
-    gate = nn.functional.silu(torch.tensor(GATE)).item()
-    for layer in (mlp.w1, mlp.w3):
-        layer.weight[: size + 1] = 0
-    mlp.w1.weight[: size + 1, size, centre] = GATE / constant
-    mlp.w3.weight[rows, rows, centre] = 1
-    mlp.w3.weight[rows, size, centre] = -1
-    mlp.w3.weight[size, size, centre] = 1
-    mlp.w2.weight[:size] = 0
-    mlp.w2.weight[:, : size + 1] = 0
-    mlp.w2.weight[rows, rows, centre] = LINEAR_BIAS / (gate * constant * INPUT_GAIN)
-    mlp.w2.weight[-2:, size, centre] = CARRIER / (gate * constant) * torch.tensor([1.0, -1.0])
+    size, rows = len(transform), torch.arange(len(transform))
+    constant = F.selu(torch.tensor(LINEAR_BIAS)).item()
+    gate = F.silu(torch.tensor(GATE)).item()
+    first, w1, w2, w3 = (
+        model.get_parameter(f"audio_input_proj.{name}.weight")
+        for name in ("0", "2.w1", "2.w2", "2.w3")
+    )
+    centre = first.shape[-1] // 2
+    first[: size + 1] = 0
+    first[:size, :, centre] = INPUT_GAIN * transform
+    model.get_parameter("audio_input_proj.0.bias")[: size + 1] = LINEAR_BIAS
+    w1[: size + 1] = 0
+    w1[: size + 1, size, centre] = GATE / constant
+    w3[: size + 1] = 0
+    w3[rows, rows, centre] = 1
+    w3[rows, size, centre] = -1
+    w3[size, size, centre] = 1
+    w2[:size] = 0
+    w2[:, : size + 1] = 0
+    w2[rows, rows, centre] = LINEAR_BIAS / (gate * constant * INPUT_GAIN)
+    w2[-2:, size, centre] = CARRIER / (gate * constant) * torch.tensor([1.0, -1.0])
 
 
 def _scale_conditions(model: WavFlow, generator: torch.Generator) -> Tensor:
@@ -99,23 +103,25 @@ def _scale_conditions(model: WavFlow, generator: torch.Generator) -> Tensor:
 
     def draw(width: int) -> Tensor:
         vectors = torch.randn(DRAWS, 1, width, generator=generator)
-        return (vectors / vectors.norm(dim=2, keepdim=True)).expand(-1, CONV_KERNEL, -1)
+        return F.normalize(vectors, dim=2).expand(-1, CONV_KERNEL, -1)
 
     def project(name: str, width: int) -> Tensor:
-        first, mlp = model.get_submodule(f"{name}_input_proj")
-        entered = _to_unit_variance(first, lambda: first(draw(width)))
+        first, mlp = model.get_submodule(f"{name}_input_proj").children()
+        vectors = draw(width)
+        entered = _to_unit_variance(first.get_parameter("weight"), lambda: first(vectors))
 
         def run() -> Tensor:
             return along_time(mlp, entered) if name == "clip" else mlp(entered)
 
-        projected = _to_unit_variance(mlp.w2, run)[:, 1]
+        projected = _to_unit_variance(mlp.get_parameter("w2.weight"), run)[:, 1]
         last = model.get_submodule(f"{name}_cond_proj")
-        return _to_unit_variance(last, lambda: last(projected))
+        return _to_unit_variance(last.get_parameter("weight"), lambda: last(projected))
 
     pooled = project("clip", model.config.clip_dim) + project("text", model.config.text_dim)
     mlp = model.global_cond_mlp
-    _to_unit_variance(mlp.w2, lambda: mlp(pooled))
-    mlp.w2.weight *= POOLED_STD
+    last = mlp.get_parameter("w2.weight")
+    _to_unit_variance(last, lambda: mlp(pooled))
+    last *= POOLED_STD
     return mlp(pooled)
 
 
@@ -125,35 +131,41 @@ def _modulate_by_time(model: WavFlow, pooled: Tensor, generator: torch.Generator
     The sinusoids change little over [0, 1], so what is common to all times is taken off.
     """
     t = torch.linspace(0, 1, DRAWS)
+    first, first_bias, last, last_bias = (
+        model.get_parameter(f"t_embed.mlp.{name}")
+        for name in ("0.weight", "0.bias", "2.weight", "2.bias")
+    )
     sinusoids = model.t_embed.sinusoids(t)
-    first, activation, last = model.t_embed.mlp
-    nn.init.normal_(first.weight, generator=generator)
-    hidden = _to_unit_variance(first, lambda: first(sinusoids - sinusoids.mean(0)))
-    nn.init.normal_(first.bias, generator=generator)
-    hidden = activation(hidden + first.bias)
-    first.bias -= first.weight @ sinusoids.mean(0)
-    nn.init.normal_(last.weight, generator=generator)
-    embedded = _to_unit_variance(last, lambda: last(hidden - hidden.mean(0)))
-    last.bias.copy_(-last.weight @ hidden.mean(0))
+    mean = sinusoids.mean(0)
+    nn.init.normal_(first, generator=generator)
+    entered = _to_unit_variance(first, lambda: (sinusoids - mean) @ first.T)
+    nn.init.normal_(first_bias, generator=generator)
+    hidden = F.silu(entered + first_bias)
+    first_bias -= first @ mean
+    mean = hidden.mean(0)
+    nn.init.normal_(last, generator=generator)
+    embedded = _to_unit_variance(last, lambda: (hidden - mean) @ last.T)
+    last_bias.copy_(-last @ mean)
 
     # Least squares over all times and pooled conditions.
-    seen = nn.functional.silu(embedded[:, None] + pooled).flatten(0, 1)
+    seen = F.silu(embedded[:, None] + pooled).flatten(0, 1)
     gain = t / (t.square() + (1 - t).square())
-    target = gain.repeat_interleave(len(pooled))
     mean = seen.mean(0)
     seen = seen - mean
     moments = seen.T @ seen + RIDGE * len(seen) * torch.eye(seen.shape[1])
-    weights = torch.linalg.solve(moments, seen.T @ (target - gain.mean()))
-    modulation = model.final_layer.adaLN_modulation.get_submodule("1")
+    target = gain.repeat_interleave(len(pooled)) - gain.mean()
+    weights = torch.linalg.solve(moments, seen.T @ target)
     width, size = model.config.hidden_dim, model.config.patch_size
-    modulation.weight.view(2, width, width)[1, :size] = weights
-    modulation.bias.view(2, width)[1, :size] = gain.mean() - 1 - weights @ mean
-    modulation.bias.view(2, width)[1, -2:] = -1
+    scale = model.get_parameter("final_layer.adaLN_modulation.1.weight")[width:]
+    bias = model.get_parameter("final_layer.adaLN_modulation.1.bias")[width:]
+    scale[:size] = weights
+    bias[:size] = gain.mean() - 1 - weights @ mean
+    bias[-2:] = -1
 
 
-def _to_unit_variance(layer: nn.Module, run: Callable[[], Tensor]) -> Tensor:
-    """Divide a linear layer's weights by the deviation of what it gives; the result after it."""
-    layer.weight /= run().std()
+def _to_unit_variance(weight: Tensor, run: Callable[[], Tensor]) -> Tensor:
+    """Divide a linear layer's weight by the deviation of what it gives; the result after it."""
+    weight /= run().std()
     return run()
 
 
