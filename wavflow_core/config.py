@@ -95,6 +95,9 @@ class ModelConfig:
         num_heads: Attention heads H; D / H must be even for the rotary embedding.
         mlp_ratio: Inner width of the gated MLPs, before the 2/3 rule.
         text_tokens: Text tokens L, the shape of the stored empty caption.
+        token_rate: Audio tokens per second, by which each takes the Synchformer token of its own
+            moment. None: these are stretched evenly over the sound, as in the published system,
+            which moves what they tell by up to 0.3 s.
     """
 
     patch_size: int = 200
@@ -107,9 +110,11 @@ class ModelConfig:
     num_heads: int = 14
     mlp_ratio: float = 4.0
     text_tokens: int = 77
+    token_rate: float | None = None
 
     def __post_init__(self) -> None:
-        names = [item.name for item in dataclasses.fields(self) if item.name != "fused_depth"]
+        optional = {"fused_depth", *(("token_rate",) if self.token_rate is None else ())}
+        names = [item.name for item in dataclasses.fields(self) if item.name not in optional]
         _positive(self, *names)
         _require(
             0 <= self.fused_depth < self.depth,
@@ -226,6 +231,12 @@ class WavFlowConfig:
         default_factory=lambda: EncoderConfig(architecture="ViT-H-14-378-quickgelu")
     )
     sync: EncoderConfig = field(default_factory=lambda: EncoderConfig(architecture="synchformer"))
+
+    def __post_init__(self) -> None:
+        rate = self.audio.sample_rate / self.model.patch_size
+        given = self.model.token_rate
+        fits = given is None or math.isclose(given, rate)
+        _require(fits, "token_rate", given, f"{rate:g} (sample_rate / patch_size), or none")
 
     def lengths(self, duration: float) -> SequenceLengths:
         """Sequence lengths for a duration in seconds.

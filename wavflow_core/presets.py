@@ -27,6 +27,7 @@ PRESETS: dict[str, WavFlowConfig] = {
             depth=4,
             fused_depth=3,
             num_heads=4,
+            token_rate=160,
         ),
         clip=TINY_CLIP,
         sync=SMALL_SYNC,

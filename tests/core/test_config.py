@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from wavflow_core.config import (
@@ -101,6 +103,15 @@ def test_sequence_lengths_follow_the_duration(preset, duration, expected):
         lengths.sync_frames,
         lengths.sync_tokens,
     ) == expected
+
+
+def test_a_token_rate_must_be_that_of_the_patches():
+    config = get_preset("small_16k")
+    assert config.model.token_rate == config.audio.sample_rate / config.model.patch_size
+    with pytest.raises(ConfigError, match=r"token_rate is 80.*allowed: 160 "):
+        replace(config, model=replace(config.model, token_rate=80.0))
+    with pytest.raises(ConfigError, match="token_rate is 160.*allowed: 320"):
+        replace(config, model=replace(config.model, patch_size=50))
 
 
 def test_durations_that_binary_fractions_miss_keep_their_frame():

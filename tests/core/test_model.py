@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from support.tiny import inputs, model_config
 from wavflow_core.config import ModelConfig
 from wavflow_core.errors import FeatureError, WavFlowError
 from wavflow_core.model import WavFlow
+from wavflow_core.model.wavflow import nearest_rows, timed_rows
+from wavflow_core.presets import get_preset
 
 TOLERANCE = 2e-5
 
@@ -75,6 +78,29 @@ def test_another_duration_runs_on_the_same_weights(reference):
     conditions = model.prepare_conditions(*inputs(".long", 10, 32), 75)
     output = model(recipe.tensor("in.x0.long", (2, 75, 20)), torch.full((2,), 0.37), conditions)
     close(output, tensors["longer.t0.37"])
+
+
+@pytest.mark.parametrize("duration", [0.64, 2.0, 4.0, 9.3])
+def test_with_a_token_rate_each_token_takes_the_sync_token_of_its_moment(duration):
+    lengths = get_preset("small_16k").lengths(duration)
+    rows = timed_rows(lengths.sync_tokens, lengths.tokens, token_rate=160)
+    # Token j of segment s is made of frames 8 s + 2 j and the next, at 25 per second.
+    moments = (8 * (rows // 8) + 2 * (rows % 8) + 1) / 25
+    times = (torch.arange(lengths.tokens) + 0.5) / 160
+    seen = times < (8 * (lengths.sync_tokens // 8) + 8) / 25
+    assert ((moments - times)[seen].abs() <= 0.0401).all()
+    assert (rows[~seen] == lengths.sync_tokens - 1).all()
+
+
+def test_only_a_model_with_a_token_rate_looks_moments_up():
+    config = get_preset("small_16k").model
+    made = []
+    for rate in (None, 160.0):
+        model = WavFlow(replace(config, token_rate=rate))
+        features = (torch.zeros(1, 32, 64), torch.zeros(1, 88, 128), torch.zeros(1, 77, 64))
+        made.append(model.prepare_conditions(*features, 640).rows)
+    assert torch.equal(made[0], nearest_rows(88, 640))
+    assert torch.equal(made[1], timed_rows(88, 640, token_rate=160))
 
 
 def test_presets_on_the_meta_device_have_the_published_keys_and_shapes():

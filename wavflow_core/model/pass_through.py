@@ -64,10 +64,11 @@ def pass_through(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
     output = model.get_parameter("final_layer.conv.weight")
     output[:, :size, output.shape[-1] // 2] = level * transform.T
     for block in (*model.joint_blocks, *model.fused_blocks):
-        stream = block.latent_block if isinstance(block, JointBlock) else block
+        stream = block.get_submodule("latent_block" if isinstance(block, JointBlock) else "")
         parts = stream.get_parameter("adaLN_modulation.1.bias").view(-1, width)
         for part in SCALES:
             parts[part, :-2], parts[part, -2:] = level - 1, -1
+        _attend_to_alike(stream, model.config.num_heads)
     pooled = _scale_conditions(model, generator)
     _modulate_by_time(model, pooled, generator)
     return model
@@ -96,6 +97,22 @@ def _pass_input(model: WavFlow, transform: Tensor) -> None:
     w2[:, : size + 1] = 0
     w2[rows, rows, centre] = LINEAR_BIAS / (gate * constant * INPUT_GAIN)
     w2[-2:, size, centre] = CARRIER / (gate * constant) * torch.tensor([1.0, -1.0])
+
+
+def _attend_to_alike(stream: nn.Module, num_heads: int) -> None:
+    """Attention that begins as the mean of patches alike: queries and keys are the patch itself.
+
+    Each head takes a band of the transformed patch, its low frequencies where the rotary
+    embedding turns slowest (non-local means, Buades et al. 2005). The gate is closed still.
+    """
+    qkv = stream.get_parameter("attn.qkv.weight")
+    width = qkv.shape[1]
+    bands = torch.arange(width).view(num_heads, -1).flip(1)
+    parts = qkv.view(num_heads, -1, 3, width)
+    parts.zero_()
+    parts.scatter_(3, bands[:, :, None, None].expand(-1, -1, 3, 1), 1.0)
+    output = stream.get_parameter("linear1.weight")
+    output[:, :, output.shape[-1] // 2] = F.one_hot(bands.flatten(), width).T.to(output)
 
 
 def _scale_conditions(model: WavFlow, generator: torch.Generator) -> Tensor:
