@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -50,7 +52,16 @@ def test_time_and_unit_vectors_are_seen_at_once():
     for name in ("clip", "text", "pooled"):
         assert 0.2 < getattr(made, name).std() < 2, name
     times = model.t_embed(torch.linspace(0, 1, 64), torch.float32)
-    assert times.std(0).mean() > 0.5
+    assert times[:, : CONFIG.hidden_dim // 2].std(0).mean() > 0.5
+
+
+def test_the_pooled_conditions_do_not_disturb_the_gain():
+    model = begun()
+    made = conditions(model, 4)
+    x_t, t = normal(4, TOKENS, CONFIG.patch_size, seed=2), torch.full((4,), 0.5)
+    others = replace(made, pooled=made.pooled.roll(1, 0))
+    assert not torch.equal(made.pooled, others.pooled)
+    assert torch.allclose(model(x_t, t, made), model(x_t, t, others), atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights():

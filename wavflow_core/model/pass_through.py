@@ -21,11 +21,9 @@ LINEAR_BIAS = 3.0
 GATE = 4.0
 # The constant in the stream: the last normalisation is linear for levels well below its own, 7.5.
 CARRIER = 60.0
-# Below the time's unit variance, that the gain may depend on the time alone.
-POOLED_STD = 0.5
 # Times, and conditions of chance, that all this is measured with.
 DRAWS = 256
-RIDGE = 1e-2
+RIDGE = 1e-3
 # Of the six vectors that modulate a block, those that scale a normalised stream.
 SCALES = (1, 4)
 
@@ -69,8 +67,8 @@ def pass_through(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
         for part in SCALES:
             parts[part, :-2], parts[part, -2:] = level - 1, -1
         _attend_to_alike(stream, model.config.num_heads)
-    pooled = _scale_conditions(model, generator)
-    _modulate_by_time(model, pooled, generator)
+    _scale_conditions(model, generator)
+    _modulate_by_time(model, generator)
     return model
 
 
@@ -115,8 +113,8 @@ def _attend_to_alike(stream: nn.Module, num_heads: int) -> None:
     output[:, :, output.shape[-1] // 2] = F.one_hot(bands.flatten(), width).T.to(output)
 
 
-def _scale_conditions(model: WavFlow, generator: torch.Generator) -> Tensor:
-    """Bring what is made of unit vectors to unit variance; the pooled conditions of each draw."""
+def _scale_conditions(model: WavFlow, generator: torch.Generator) -> None:
+    """Bring what is made of unit vectors to unit variance, the pooled in the second half alone."""
 
     def draw(width: int) -> Tensor:
         vectors = torch.randn(DRAWS, 1, width, generator=generator)
@@ -138,20 +136,22 @@ def _scale_conditions(model: WavFlow, generator: torch.Generator) -> Tensor:
     mlp = model.global_cond_mlp
     last = mlp.get_parameter("w2.weight")
     _to_unit_variance(last, lambda: mlp(pooled))
-    last *= POOLED_STD
-    return mlp(pooled)
+    last[: model.config.hidden_dim // 2] = 0
 
 
-def _modulate_by_time(model: WavFlow, pooled: Tensor, generator: torch.Generator) -> None:
+def _modulate_by_time(model: WavFlow, generator: torch.Generator) -> None:
     """Let the time be seen, and the last normalisation's scale be the best gain at each.
 
-    The sinusoids change little over [0, 1], so what is common to all times is taken off.
+    The sinusoids change little over [0, 1], so what is common to all times is taken off. The time
+    takes the first half of the vector that it shares with the pooled conditions: where these
+    would disturb the gain, the first steps silence them for good.
     """
     t = torch.linspace(0, 1, DRAWS)
     first, first_bias, last, last_bias = (
         model.get_parameter(f"t_embed.mlp.{name}")
         for name in ("0.weight", "0.bias", "2.weight", "2.bias")
     )
+    width, size = model.config.hidden_dim, model.config.patch_size
     sinusoids = model.t_embed.sinusoids(t)
     mean = sinusoids.mean(0)
     nn.init.normal_(first, generator=generator)
@@ -161,18 +161,16 @@ def _modulate_by_time(model: WavFlow, pooled: Tensor, generator: torch.Generator
     first_bias -= first @ mean
     mean = hidden.mean(0)
     nn.init.normal_(last, generator=generator)
-    embedded = _to_unit_variance(last, lambda: (hidden - mean) @ last.T)
+    _to_unit_variance(last, lambda: (hidden - mean) @ last.T)
+    last[width // 2 :] = 0
     last_bias.copy_(-last @ mean)
 
-    # Least squares over all times and pooled conditions.
-    seen = F.silu(embedded[:, None] + pooled).flatten(0, 1)
+    seen = F.silu((hidden - mean) @ last.T)
     gain = t / (t.square() + (1 - t).square())
     mean = seen.mean(0)
     seen = seen - mean
-    moments = seen.T @ seen + RIDGE * len(seen) * torch.eye(seen.shape[1])
-    target = gain.repeat_interleave(len(pooled)) - gain.mean()
-    weights = torch.linalg.solve(moments, seen.T @ target)
-    width, size = model.config.hidden_dim, model.config.patch_size
+    moments = seen.T @ seen + RIDGE * len(seen) * torch.eye(width)
+    weights = torch.linalg.solve(moments, seen.T @ (gain - gain.mean()))
     scale = model.get_parameter("final_layer.adaLN_modulation.1.weight")[width:]
     bias = model.get_parameter("final_layer.adaLN_modulation.1.bias")[width:]
     scale[:size] = weights
