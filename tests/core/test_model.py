@@ -11,7 +11,7 @@ from support.tiny import inputs, model_config
 from wavflow_core.config import ModelConfig
 from wavflow_core.errors import FeatureError, WavFlowError
 from wavflow_core.model import WavFlow
-from wavflow_core.model.wavflow import nearest_rows, timed_rows
+from wavflow_core.model.sync_rows import nearest_rows, timed_rows
 from wavflow_core.presets import get_preset
 
 TOLERANCE = 2e-5

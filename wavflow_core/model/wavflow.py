@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import SEGMENT_FRAMES, SEGMENT_HOP, SEGMENT_TOKENS, SYNC_FPS, ModelConfig
+from ..config import SEGMENT_TOKENS, ModelConfig
 from ..errors import FeatureError, WavFlowError
 from .blocks import JointBlock, Modulation, StreamBlock
 from .layers import GatedMLP, LayerFactory, Ops, TimeEmbedding, along_time, layer_norm, modulate
 from .rope import rotary_table
+from .sync_rows import sync_rows
 
 INPUT_KERNEL = 7
 
@@ -144,20 +144,16 @@ class WavFlow(nn.Module):
         text = self.text_input_proj(text)
         segments = sync.unflatten(1, (-1, SEGMENT_TOKENS)) + self.sync_pos_emb.to(sync)
         sync = along_time(self.sync_input_proj, segments.flatten(1, 2))
+        count, rate = sync.shape[1], self.config.token_rate
+        rows = sync_rows(count, num_tokens, token_rate=rate, device=sync.device)
         pooled = self.clip_cond_proj(clip.mean(1)) + self.text_cond_proj(text.mean(1))
         return Conditions(
             clip=clip,
             sync=sync,
             text=text,
             pooled=self.global_cond_mlp(pooled)[:, None],
-            rows=self._sync_rows(sync.shape[1], num_tokens, device=sync.device),
+            rows=rows,
         )
-
-    def _sync_rows(self, count: int, num_tokens: int, *, device: torch.device) -> Tensor:
-        rate = self.config.token_rate
-        if rate is None:
-            return nearest_rows(count, num_tokens, device=device)
-        return timed_rows(count, num_tokens, token_rate=rate, device=device)
 
     def forward(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """The network's output at a state and time; clean data or velocity, as trained.
@@ -194,27 +190,6 @@ class WavFlow(nn.Module):
         for block in self.fused_blocks:
             audio = block(audio, frame_c, rows, rotary[0])
         return self.final_layer(audio, global_c)
-
-
-def nearest_rows(count: int, num_tokens: int, *, device: torch.device | None = None) -> Tensor:
-    """Indices ``(num_tokens,)`` of a nearest-exact resize of ``count`` rows."""
-    rows = torch.arange(count, dtype=torch.float32, device=device)
-    return F.interpolate(rows[None, None], size=num_tokens, mode="nearest-exact")[0, 0].long()
-
-
-def timed_rows(
-    count: int, num_tokens: int, *, token_rate: float, device: torch.device | None = None
-) -> Tensor:
-    """Of ``count`` Synchformer rows, that of each audio token's moment ``(num_tokens,)``.
-
-    Segments overlap; a moment is looked up in the one whose middle is nearest. Moments before and
-    after all segments take the first and the last row.
-    """
-    frames = (torch.arange(num_tokens, device=device) + 0.5) * (SYNC_FPS / token_rate)
-    last = count // SEGMENT_TOKENS - 1
-    segments = ((frames - SEGMENT_FRAMES / 2) / SEGMENT_HOP).round().clamp(0, last)
-    within = (frames - SEGMENT_HOP * segments) / (SEGMENT_FRAMES // SEGMENT_TOKENS)
-    return (SEGMENT_TOKENS * segments + within.floor().clamp(0, SEGMENT_TOKENS - 1)).long()
 
 
 def check_shapes(config: ModelConfig, clip: Tensor, sync: Tensor, text: Tensor) -> None:
