@@ -206,7 +206,7 @@ class StartConfig:
             published system, a latent model with the same backbone. None: from nothing.
         choice: Which weights of a ``.pth``: ``live``, ``ema``, ``ema2`` or ``auto``.
         pass_through: Let new weights begin by passing the state on, see
-            :func:`~wavflow_core.model.init.pass_through`; for the prediction of x.
+            :func:`~wavflow_core.model.pass_through.pass_through`; for the prediction of x.
     """
 
     weights: str | None = None

@@ -104,8 +104,6 @@ def test_only_a_model_with_a_token_rate_looks_moments_up():
 
 
 def test_presets_on_the_meta_device_have_the_published_keys_and_shapes():
-    from wavflow_core.presets import get_preset
-
     published = json.loads((Path(golden.DATA) / "state_dict_shapes.json").read_text())
     for name, expected in published.items():
         preset = get_preset(name)

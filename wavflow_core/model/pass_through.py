@@ -23,6 +23,7 @@ GATE = 4.0
 CARRIER = 60.0
 # Times, and conditions of chance, that all this is measured with.
 DRAWS = 256
+# Of the least squares for the gain, per time: keeps its weights small.
 RIDGE = 1e-3
 # Of the six vectors that modulate a block, those that scale a normalised stream.
 SCALES = (1, 4)
