@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -20,6 +20,7 @@ from wavflow_core.model.init import initialize
 from wavflow_core.model.pass_through import pass_through
 
 from .config import ExecutionConfig, TrainConfig
+from .data import Clips, readable
 from .distributed import World
 from .draws import seed_of
 from .empty_text import read_empty_text
@@ -30,16 +31,17 @@ from .warm_start import warm_start
 
 logger = logging.getLogger(__name__)
 
+# Clips whose features tell how the conditions are spread.
+MEASURED = 512
 
-def start_model(
-    config: TrainConfig, saved: State | None, rows: Sequence[Row], *, data: str
-) -> WavFlow:
+
+def start_model(config: TrainConfig, saved: State | None, clips: Clips, *, data: str) -> WavFlow:
     """The network on the CPU: as it was saved, warm-started, or new.
 
     Args:
         config: The run.
         saved: State to go on from, if there is one.
-        rows: The data, beside whose features the empty caption's may lie.
+        clips: The data, beside whose features the empty caption's may lie.
         data: Their digest.
 
     Raises:
@@ -62,8 +64,9 @@ def start_model(
     generator = torch.Generator().manual_seed(seed)
     initialize(model, generator=generator)
     if config.start.pass_through:
-        pass_through(model, generator=generator)
-    has_empty = _take_empty_text(model, rows)
+        clip, text = _mean_features(clips)
+        pass_through(model, clip=clip, text=text, generator=generator)
+    has_empty = _take_empty_text(model, clips.rows)
     if config.start.weights is not None:
         fit = warm_start(model, config.start.weights, choice=config.start.choice)
         has_empty = has_empty or "empty_string_feat" in fit.taken
@@ -112,6 +115,24 @@ def _freeze(model: WavFlow, names: Sequence[str]) -> None:
             nearest = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0))
             raise ConfigError(f"optim.freeze: there is no module {name!r}; nearest: {nearest}.")
         model.get_submodule(name).requires_grad_(False)
+
+
+def _mean_features(clips: Clips) -> tuple[Tensor, Tensor]:
+    """Means over time of the CLIP and the text features ``(M, W)`` of the first clips with both."""
+    chosen, _ = readable(clips, MEASURED)
+    found = [clips.reader.features(row) for row in chosen.rows]
+    means = [
+        (features.clip.float().mean(0), features.text.float().mean(0))
+        for features in found
+        if features.clip is not None and features.text is not None
+    ]
+    if len(means) < 2:
+        raise ConfigError(
+            f"start.pass_through measures clips with pictures and captions; of the first "
+            f"{len(found)} {len(means)} have both, and it needs two. Leave it off."
+        )
+    clip, text = zip(*means, strict=True)
+    return torch.stack(clip), torch.stack(text)
 
 
 def _take_empty_text(model: WavFlow, rows: Sequence[Row]) -> bool:

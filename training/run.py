@@ -98,7 +98,7 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
     clips = Clips(rows, config)
     data = digest(clips.rows)
     saved = latest_state(folder)
-    model = start_model(config, saved, rows, data=data).to(world.device)
+    model = start_model(config, saved, clips, data=data).to(world.device)
     bf16 = torch.bfloat16 if config.execution.precision == "bf16" else None
     step = TrainingStep(model, config.flow, loss=config.loss, audio=config.audio, autocast=bf16)
     stepper = share_out(step, config.execution, world)

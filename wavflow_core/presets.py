@@ -8,6 +8,7 @@ from .errors import ConfigError
 MEDIUM = ModelConfig(depth=12, fused_depth=8)
 LARGE = ModelConfig(depth=21, fused_depth=14)
 TINY_CLIP = EncoderConfig(architecture="clip_tiny")
+SMALL_CLIP = EncoderConfig(architecture="clip_small")
 TINY_SYNC = EncoderConfig(architecture="synchformer-d64-l2-h2-i64-p16")
 SMALL_SYNC = EncoderConfig(architecture="synchformer-d128-l3-h4-i64-p16")
 
@@ -29,7 +30,7 @@ PRESETS: dict[str, WavFlowConfig] = {
             num_heads=4,
             token_rate=160,
         ),
-        clip=TINY_CLIP,
+        clip=SMALL_CLIP,
         sync=SMALL_SYNC,
     ),
     "tiny": WavFlowConfig(

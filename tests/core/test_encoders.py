@@ -92,6 +92,18 @@ def test_untrained_clip_loads_and_tells_pictures_and_captions_apart(folder):
 
 
 @torch.no_grad()
+def test_the_small_clip_sees_by_convolutions_in_any_precision(tmp_path):
+    init_clip("clip_small", tmp_path / "clip.safetensors", seed=1)
+    pictures = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    for dtype in (torch.float32, torch.bfloat16):
+        encoder = load_clip(tmp_path / "clip.safetensors", dtype=dtype)
+        images = encoder.encode_images(pictures)
+        assert images.shape == (2, 64)
+        assert torch.allclose(images.norm(dim=1), torch.ones(2), atol=1e-3)
+        assert (images[0] - images[1]).abs().max() > 1e-3
+        assert encoder.encode_text(["a bell"]).shape == (1, 77, 64)
+
+
 def test_untrained_synchformer_loads_and_tells_segments_apart(folder):
     model = load_synchformer(folder / "sync.safetensors")
     assert model.size == SYNCHFORMER_PRESETS["synchformer_tiny"]

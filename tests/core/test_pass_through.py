@@ -1,9 +1,9 @@
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from wavflow_core.errors import ConfigError
 from wavflow_core.model import WavFlow
 from wavflow_core.model.init import initialize
 from wavflow_core.model.pass_through import pass_through
@@ -20,13 +20,15 @@ def normal(*shape, seed=1):
 def begun(config=CONFIG):
     generator = torch.Generator().manual_seed(0)
     model = initialize(WavFlow(config), generator=generator)
-    return pass_through(model, generator=generator).requires_grad_(False)
+    clip, text = unit(400, config.clip_dim), unit(400, config.text_dim)
+    return pass_through(model, clip=clip, text=text, generator=generator).requires_grad_(False)
+
+
+def unit(*shape):
+    return torch.nn.functional.normalize(normal(*shape), dim=-1)
 
 
 def conditions(model, batch):
-    def unit(*shape):
-        return torch.nn.functional.normalize(normal(*shape), dim=-1)
-
     return model.prepare_conditions(
         unit(batch, 1, CONFIG.clip_dim).expand(-1, 8, -1),
         normal(batch, 8, CONFIG.sync_dim),
@@ -69,6 +71,31 @@ def test_the_same_seed_gives_the_same_weights():
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_stream_narrower_than_a_patch_is_refused():
-    with pytest.raises(ConfigError, match=r"width 32 cannot pass on patches of 200 samples; .*202"):
-        begun(get_preset("tiny").model)
+def test_a_stream_narrower_than_a_patch_passes_its_low_frequencies_on():
+    config = replace(CONFIG, patch_size=400, token_rate=40)
+    model = begun(config)
+    n, t = torch.arange(400) + 0.5, torch.full((1,), 0.7)
+    gain = 0.7 / (0.7**2 + 0.3**2)
+    for frequency, expected in ((5, gain), (100, gain), (112, 0), (390, 0)):
+        tone = (2**0.5 * torch.cos(math.pi / 400 * frequency * n)).expand(1, TOKENS, 400)
+        output = model(tone, t, conditions(model, 1))
+        assert (output * tone).mean().item() == pytest.approx(expected, abs=0.15), frequency
+
+
+def test_pooled_conditions_are_whitened():
+    spread = torch.logspace(0, -1.5, CONFIG.clip_dim)
+    clip, text = (normal(300, CONFIG.clip_dim, seed=seed) * spread + 2 for seed in (1, 2))
+    model = initialize(WavFlow(CONFIG), generator=torch.Generator().manual_seed(0))
+    pass_through(model, clip=clip, text=text, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made = model.prepare_conditions(
+            clip[:, None].expand(-1, 4, -1),
+            normal(300, 8, CONFIG.sync_dim),
+            text[:, None].expand(-1, CONFIG.text_tokens, -1),
+            TOKENS,
+        )
+    pooled = made.pooled[:, 0]
+    half = CONFIG.hidden_dim // 2
+    assert pooled[:, :half].abs().max() < 1e-5
+    for share in pooled[:, half:].T.split(half // 2):  # of the pictures, and of the captions
+        assert torch.allclose(share.cov(), torch.eye(half // 2), atol=0.1)

@@ -13,6 +13,7 @@ from typing import cast
 
 import open_clip
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavflow_core.devices import choose_device
@@ -26,7 +27,8 @@ from ..program import INTERRUPTED, run_program
 from .looks import Looks
 from .options import add_options, fit_with, looks_of, optim_of
 
-PRESET = "clip_tiny"
+PRESET = "clip_small"
+MOVED = 6  # pixels by which a picture is moved at the most, either way
 
 
 class ImageText:
@@ -63,10 +65,25 @@ class ImageText:
         moments = torch.randint(pictures, clips.shape, generator=generator)
         chosen = [self.looks.pictures[c, m] for c, m in zip(clips, moments, strict=True)]
         images = normalize_clip(torch.stack([torch.from_numpy(item.copy()) for item in chosen]))
+        images = vary(images, generator)
         image, text, scale = self.model(images.to(self.device), self.tokens[clips].to(self.device))
         loss = self._loss(image, text, scale)
         right = (image @ text.T).argmax(1) == torch.arange(len(clips), device=self.device)
         return loss, {"nearest": round(float(right.float().mean()), 3)}
+
+
+def vary(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Move pictures ``(B, 3, S, S)`` a little and mirror half of them; captions name no side."""
+    side = images.shape[-1]
+    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    images = torch.where(mirrored, images.flip(-1), images)
+    padded = F.pad(images, (MOVED,) * 4, mode="replicate")
+    corners = torch.randint(2 * MOVED + 1, (len(images), 2), generator=generator)
+    moved = [
+        picture[:, top : top + side, left : left + side]
+        for picture, (top, left) in zip(padded, corners.tolist(), strict=True)
+    ]
+    return torch.stack(moved)
 
 
 def to_encoder(model: nn.Module) -> ClipEncoder:

@@ -17,6 +17,13 @@ from .synchformer import Synchformer, SynchformerConfig
 
 UNTRAINED = "CC0-1.0: random numbers, not trained"
 
+SMALL_TEXT = {
+    "context_length": 77,
+    "vocab_size": 49408,
+    "width": 64,
+    "heads": 2,
+    "layers": 2,
+}
 CLIP_PRESETS: dict[str, tuple[str, Settings | None]] = {
     # name: (architecture, its configuration unless open_clip knows it)
     "clip_vit_h": (DEFAULT_ARCHITECTURE, None),
@@ -32,13 +39,22 @@ CLIP_PRESETS: dict[str, tuple[str, Settings | None]] = {
                 "head_width": 32,
                 "patch_size": 16,
             },
-            "text_cfg": {
-                "context_length": 77,
-                "vocab_size": 49408,
-                "width": 64,
-                "heads": 2,
-                "layers": 2,
+            "text_cfg": SMALL_TEXT,
+        },
+    ),
+    # Convolutions learn from thousands of pictures what a transformer needs millions for.
+    "clip_small": (
+        "clip_small",
+        {
+            "embed_dim": 64,
+            "quick_gelu": True,
+            "vision_cfg": {
+                "image_size": 64,
+                "layers": [1, 1, 1, 1],
+                "width": 24,
+                "head_width": 64,
             },
+            "text_cfg": SMALL_TEXT,
         },
     ),
 }
@@ -106,8 +122,11 @@ def _randomise(model: nn.Module, seed: int, dtype: torch.dtype) -> None:
     state = {}
     for name, parameter in model.state_dict().items():
         shape = parameter.shape
-        if len(shape) == 1 and name.endswith((".weight", "bias")):
-            state[name] = torch.full(shape, float(name.endswith("weight")), dtype=dtype)
+        if not parameter.is_floating_point():
+            state[name] = torch.zeros(shape, dtype=parameter.dtype)
+        elif len(shape) == 1 and name.endswith((".weight", "bias", "running_mean", "running_var")):
+            one = name.endswith(("weight", "running_var"))
+            state[name] = torch.full(shape, float(one), dtype=dtype)
         else:
             scale = math.prod(shape[1:]) ** -0.5 if len(shape) > 1 else shape[0] ** -0.5
             state[name] = torch.randn(shape, generator=generator).mul_(scale).to(dtype)

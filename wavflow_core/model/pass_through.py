@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from .blocks import CONV_KERNEL, JointBlock
-from .layers import along_time
+from ..config import ModelConfig
+from .blocks import JointBlock
 from .wavflow import WavFlow
 
 # The patch enters at this gain upon this bias: SELU is linear for values down to -30.
@@ -21,8 +20,10 @@ LINEAR_BIAS = 3.0
 GATE = 4.0
 # The constant in the stream: the last normalisation is linear for levels well below its own, 7.5.
 CARRIER = 60.0
-# Times, and conditions of chance, that all this is measured with.
+# Times that the gain is measured at.
 DRAWS = 256
+# Of the variance of the means of conditions in their first direction: below it all is noise.
+SMALLEST, TINY = 1e-3, 1e-8
 # Of the least squares for the gain, per time: keeps its weights small.
 RIDGE = 1e-3
 # Of the six vectors that modulate a block, those that scale a normalised stream.
@@ -30,47 +31,50 @@ SCALES = (1, 4)
 
 
 @torch.no_grad()
-def pass_through(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
+def pass_through(
+    model: WavFlow, *, clip: Tensor, text: Tensor, generator: torch.Generator
+) -> WavFlow:
     """Let a new network begin near the best linear estimate, for short trainings of x-prediction.
 
     A clean estimate contains most of a state near the data, and a network that begins at zero
-    learns this identity slowly through its gated input layers. Here the first P channels of the
-    stream hold the cosine transform (DCT-II) of a patch, brought there through the linear ranges
-    of SELU and SwiGLU; two channels hold a constant, against which the last normalisation keeps
-    the patch's level; the output layer is the transform's inverse, and the time's modulation gives
-    the gain t / (t² + (1 - t)²) of a Wiener filter for white data of unit variance. What is made
-    of time, CLIP and text, tiny otherwise for features of unit length, begins with unit variance.
+    learns this identity slowly through its gated input layers. Here the first channels of the
+    stream hold the cosine transform (DCT-II) of a patch, from the lowest frequency up to all or as
+    many as there is room for, brought there through the linear ranges of SELU and SwiGLU; two
+    channels hold a constant, against which the last normalisation keeps the patch's level; the
+    output layer is the transform's inverse, and the time's modulation gives the gain
+    t / (t² + (1 - t)²) of a Wiener filter for white data of unit variance. What is made of CLIP
+    and text, tiny otherwise for features of unit length, is linear, and the pooled means are
+    whitened.
 
     Args:
         model: From :func:`~.init.initialize`.
+        clip: Means of the CLIP features of some clips ``(M, clip_dim)``.
+        text: Means of their text features ``(M, text_dim)``.
         generator: The seed's generator.
 
     Returns:
         The model.
-
-    Raises:
-        ConfigError: The stream is too narrow for the patches.
     """
-    size, width = model.config.patch_size, model.config.hidden_dim
-    if width < size + 2:
-        raise ConfigError(
-            f"A network of width {width} cannot pass on patches of {size} samples; it needs "
-            f"{size + 2}. Leave start.pass_through off, or take smaller patches."
-        )
-    transform = _cosine_transform(size)
-    level = math.sqrt((size + 2 * CARRIER**2) / width)
+    width = model.config.hidden_dim
+    transform = _cosine_transform(model.config.patch_size)[: passed_on(model.config)]
+    level = math.sqrt((len(transform) + 2 * CARRIER**2) / width)
     _pass_input(model, transform)
     output = model.get_parameter("final_layer.conv.weight")
-    output[:, :size, output.shape[-1] // 2] = level * transform.T
+    output[:, : len(transform), output.shape[-1] // 2] = level * transform.T
     for block in (*model.joint_blocks, *model.fused_blocks):
         stream = block.get_submodule("latent_block" if isinstance(block, JointBlock) else "")
         parts = stream.get_parameter("adaLN_modulation.1.bias").view(-1, width)
         for part in SCALES:
             parts[part, :-2], parts[part, -2:] = level - 1, -1
         _attend_to_alike(stream, model.config.num_heads)
-    _scale_conditions(model, generator)
+    _pass_conditions(model, clip, text)
     _modulate_by_time(model, generator)
     return model
+
+
+def passed_on(config: ModelConfig) -> int:
+    """How many of a patch's frequencies the stream has room for, the lowest first."""
+    return min(config.patch_size, config.hidden_dim * 7 // 8)
 
 
 def _pass_input(model: WavFlow, transform: Tensor) -> None:
@@ -114,30 +118,52 @@ def _attend_to_alike(stream: nn.Module, num_heads: int) -> None:
     output[:, :, output.shape[-1] // 2] = F.one_hot(bands.flatten(), width).T.to(output)
 
 
-def _scale_conditions(model: WavFlow, generator: torch.Generator) -> None:
-    """Bring what is made of unit vectors to unit variance, the pooled in the second half alone."""
+def _pass_conditions(model: WavFlow, clip: Tensor, text: Tensor) -> None:
+    """Linear projections of CLIP and text; whitened means of both in the second half of pooled."""
+    width = model.config.hidden_dim
+    share = width // 4
+    pooled = range(width // 2, width)
+    for name, features, first in (("clip", clip, width // 2), ("text", text, width // 2 + share)):
+        enter, mlp = model.get_submodule(f"{name}_input_proj").children()
+        size = min(features.shape[1], width - 1)
+        gain = math.sqrt(features.shape[1])
+        weight, bias = enter.get_parameter("weight"), enter.get_parameter("bias")
+        weight.copy_(gain * torch.eye(*weight.shape))
+        weight[size:] = 0
+        bias.copy_(F.one_hot(torch.tensor(size), width))
+        _pass_gated(mlp, range(size), constant=size)
 
-    def draw(width: int) -> Tensor:
-        vectors = torch.randn(DRAWS, 1, width, generator=generator)
-        return F.normalize(vectors, dim=2).expand(-1, CONV_KERNEL, -1)
+        project = model.get_submodule(f"{name}_cond_proj")
+        weight, bias = project.get_parameter("weight"), project.get_parameter("bias")
+        weight.zero_()
+        bias.zero_()
+        whiten, mean = _whitening(features[:, :size], share)
+        rows = slice(first, first + len(whiten))
+        weight[rows, :size] = whiten / gain
+        bias[rows] = -whiten @ mean
+    bias[0] = 1
+    _pass_gated(model.global_cond_mlp, pooled, constant=0)
 
-    def project(name: str, width: int) -> Tensor:
-        first, mlp = model.get_submodule(f"{name}_input_proj").children()
-        vectors = draw(width)
-        entered = _to_unit_variance(first.get_parameter("weight"), lambda: first(vectors))
 
-        def run() -> Tensor:
-            return along_time(mlp, entered) if name == "clip" else mlp(entered)
+def _pass_gated(mlp: nn.Module, channels: range, *, constant: int) -> None:
+    """Let a gated MLP hand on some channels and nothing else, given a channel that is one."""
+    rows, first = torch.tensor(channels), torch.arange(len(channels))
+    weights = [mlp.get_parameter(f"{name}.weight") for name in ("w1", "w2", "w3")]
+    w1, w2, w3 = (w if w.ndim == 2 else w[..., w.shape[-1] // 2] for w in weights)
+    for weight in weights:
+        weight.zero_()
+    w1[first, constant] = GATE
+    w3[first, rows] = 1
+    w2[rows, first] = 1 / F.silu(torch.tensor(GATE)).item()
 
-        projected = _to_unit_variance(mlp.get_parameter("w2.weight"), run)[:, 1]
-        last = model.get_submodule(f"{name}_cond_proj")
-        return _to_unit_variance(last.get_parameter("weight"), lambda: last(projected))
 
-    pooled = project("clip", model.config.clip_dim) + project("text", model.config.text_dim)
-    mlp = model.global_cond_mlp
-    last = mlp.get_parameter("w2.weight")
-    _to_unit_variance(last, lambda: mlp(pooled))
-    last[: model.config.hidden_dim // 2] = 0
+def _whitening(features: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """``(count, W)`` by which vectors ``(M, W)`` become unit variance each; and their mean."""
+    mean = features.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov(features.T, correction=0))
+    values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
+    floor = (SMALLEST * values[0]).clamp_min(TINY)
+    return (vectors / (values + floor).sqrt()).T, mean
 
 
 def _modulate_by_time(model: WavFlow, generator: torch.Generator) -> None:
@@ -152,7 +178,7 @@ def _modulate_by_time(model: WavFlow, generator: torch.Generator) -> None:
         model.get_parameter(f"t_embed.mlp.{name}")
         for name in ("0.weight", "0.bias", "2.weight", "2.bias")
     )
-    width, size = model.config.hidden_dim, model.config.patch_size
+    width, size = model.config.hidden_dim, passed_on(model.config)
     sinusoids = model.t_embed.sinusoids(t)
     mean = sinusoids.mean(0)
     nn.init.normal_(first, generator=generator)

@@ -9,6 +9,7 @@ from training.config import OptimConfig
 from training.encoders.audio_visual import SHIFTS, AudioVisual, SegmentLoss, initialize_video
 from training.encoders.audio_visual import main as train_sync
 from training.encoders.fit import fit
+from training.encoders.image_text import MOVED, vary
 from training.encoders.image_text import main as train_clip
 from training.encoders.looks import Looks, LookSettings, read_looks
 from training.encoders.patches import whiten_patches
@@ -73,6 +74,18 @@ def test_both_programs_write_encoders_that_the_rest_loads(manifest, tmp_path):
     assert encoder.encode_images(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, 64)
     video = load_synchformer(sync, dtype=torch.float32)
     assert video(torch.zeros(1, 3, 16, 64, 64)).shape == (1, 8, 128)
+
+
+def test_pictures_are_moved_and_mirrored_and_nothing_else():
+    ramp = torch.arange(64.0).expand(200, 3, 64, 64)
+    varied = vary(ramp, torch.Generator().manual_seed(0))
+    steps = varied[:, 0, 0].diff(dim=1)
+    mirrored = (steps <= 0).all(1)
+    assert ((steps >= 0).all(1) | mirrored).all()
+    assert 70 < mirrored.sum() < 130
+    shift = varied[~mirrored, 0, 0, 32] - 32
+    assert shift.unique().tolist() == list(range(-MOVED, MOVED + 1))
+    assert torch.equal(varied, vary(ramp, torch.Generator().manual_seed(0)))
 
 
 def test_too_few_clips_and_rows_without_captions_are_refused(manifest, tmp_path, capsys):
