@@ -27,7 +27,7 @@ demo: setup ## Set up, and make sound for a clip and two prompts with the bundle
 	$(PYTHON_ON_CPU) -m training.demo
 
 world: setup ## Make the clips that the bundled weights learn from
-	$(BIN)/python -m training.foley_world $(WORLD)/train --split train --count 3000 --jobs $(JOBS)
+	$(BIN)/python -m training.foley_world $(WORLD)/train --split train --count 6000 --jobs $(JOBS)
 	$(BIN)/python -m training.foley_world $(WORLD)/validation --split validation --count 300 --jobs $(JOBS)
 
 ENCODER := $(WORLD)/train/manifest.csv --cache $(WORLD)/cache --jobs $(JOBS) --seed $(SEED)

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from wavflow_core.checkpoint import Checkpoint, Provenance, write_checkpoint
 from wavflow_core.errors import CheckpointError
 from wavflow_core.tensor_files import check_file
@@ -23,6 +25,7 @@ from .state import State, latest_state, read_state
 logger = logging.getLogger(__name__)
 
 CHOICES = ("auto", "live", "ema", "ema2")
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 def export_state(
@@ -32,6 +35,7 @@ def export_state(
     choice: str = "auto",
     data: str | None = None,
     license: str | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Provenance:
     """Write the weights of a state as a checkpoint.
 
@@ -42,6 +46,7 @@ def export_state(
             average that has forgotten its start, and otherwise the live weights.
         data: Name of the data; None: as the run's settings say.
         license: Licence of the weights, likewise.
+        dtype: Type to store them in.
 
     Returns:
         What the checkpoint says about itself.
@@ -65,6 +70,10 @@ def export_state(
         data=data or state.config.data.name,
         license=license or state.config.data.license,
     )
+    tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    beyond = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if beyond:
+        raise CheckpointError(f"{beyond[0]} has weights that {dtype} cannot hold; take fp32.")
     write_checkpoint(
         Checkpoint(config=state.config.wavflow, tensors=tensors, provenance=provenance), output
     )
@@ -98,6 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", choices=CHOICES, default="auto")
     parser.add_argument("--data", help="name of the data trained on (default: data.name)")
     parser.add_argument("--license", help="licence of the weights (default: data.license)")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="fp32",
+        help="to store them in; fp16 is half as large (default: fp32)",
+    )
     given = parser.parse_args(arguments)
 
     def work() -> int:
@@ -107,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             choice=given.weights,
             data=given.data,
             license=given.license,
+            dtype=DTYPES[given.dtype],
         )
         return 0
 

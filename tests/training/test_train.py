@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support import golden, recipe
 from support.launch import ROOT, environment, write_settings
 from support.tiny import inputs, model_config
@@ -26,6 +27,7 @@ from wavflow_core.config import FlowConfig
 from wavflow_core.errors import CheckpointError, ConfigError, WavFlowError
 from wavflow_core.model import WavFlow
 from wavflow_core.pipeline import load_model
+from wavflow_core.tensor_files import read_metadata
 
 REFERENCE_CLAMP = 1e-6
 
@@ -333,10 +335,6 @@ def test_a_loss_that_is_no_number_stops_with_the_clips_and_keeps_the_last_state(
     run(config, tmp_path)
     state = latest_state(tmp_path)
     broken = state.tensors("model")
-    from safetensors.torch import save_file
-
-    from wavflow_core.tensor_files import read_metadata
-
     everything = {
         f"{kind}/{name}": tensor.clone()
         for kind in ("model", "exp_avg", "exp_avg_sq", "ema0", "ema1")
@@ -424,6 +422,30 @@ def test_an_exported_checkpoint_loads_without_any_further_argument(manifest, tmp
     provenance = loaded.provenance
     assert (provenance.step, provenance.data, provenance.license) == (6, "some clips", "CC0-1.0")
     assert provenance.ema_decay == {"live": None, "ema": 0.5, "ema2": 0.3, "auto": 0.5}[choice]
+
+
+def test_an_exported_checkpoint_of_half_precision_is_half_as_large(manifest, tmp_path):
+    run(run_config(manifest), tmp_path)
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    export_state(tmp_path, whole)
+    assert export_main([str(tmp_path), "-o", str(half), "--dtype", "fp16"]) == 0
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    expected = load_model(whole, device="cpu").model.state_dict()
+    for name, tensor in load_model(half, device="cpu").model.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.allclose(tensor, expected[name], rtol=1e-3, atol=1e-6), name
+
+
+def test_weights_too_large_for_half_precision_are_refused(manifest, tmp_path):
+    run(run_config(manifest), tmp_path)
+    state = latest_state(tmp_path).path
+    tensors, metadata = load_file(state), read_metadata(state)
+    tensors["model/final_layer.conv.bias"] += 1e5
+    save_file(tensors, tmp_path / "large.safetensors", metadata)
+    output = tmp_path / "x.safetensors"
+    with pytest.raises(CheckpointError, match=r"final_layer.conv.bias has weights that .*float16"):
+        export_state(tmp_path / "large.safetensors", output, choice="live", dtype=torch.float16)
+    assert not output.exists()
 
 
 def test_what_cannot_be_exported_is_said(manifest, tmp_path, capsys):

@@ -35,7 +35,12 @@ class BundledFile:
 
 # By kind; the first three together make sound, the last is something to make it for.
 BUNDLED: Mapping[str, BundledFile] = {
-    "model": BundledFile(filename="wavflow_foley_16k.safetensors", what="model"),
+    "model": BundledFile(
+        filename="wavflow_foley_16k.safetensors",
+        what="model",
+        size=13406328,
+        sha256="c457aa27909dcfaf52d52c5e3d8126e9f52d7556b0dbe57e09d8e0aab8f36b9c",
+    ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
         what="CLIP",
