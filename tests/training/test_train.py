@@ -325,6 +325,12 @@ def test_a_run_can_begin_by_passing_its_input_on(manifest, tmp_path):
         assert bool(output.any()) == begin
 
 
+def test_passing_on_needs_clips_with_pictures_and_captions_to_measure(tmp_path):
+    config = run_config(make_data(tmp_path / "data", 3, video=False), start={"pass_through": True})
+    with pytest.raises(ConfigError, match="of the first 3 0 have both, and it needs two"):
+        built(config, tmp_path / "run")
+
+
 def test_velocity_prediction_trains_too(manifest, tmp_path):
     config = run_config(manifest, flow={"prediction": "v", "noise_shift": 3.0, "noise_scale": 1.5})
     assert run(config, tmp_path)

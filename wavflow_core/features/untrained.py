@@ -42,7 +42,7 @@ CLIP_PRESETS: dict[str, tuple[str, Settings | None]] = {
             "text_cfg": SMALL_TEXT,
         },
     ),
-    # Convolutions learn from thousands of pictures what a transformer needs millions for.
+    # Convolutions learn from a few thousand pictures: see training/foley_world/README.md.
     "clip_small": (
         "clip_small",
         {
