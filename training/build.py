@@ -14,13 +14,14 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from wavflow_core.errors import ConfigError
+from wavflow_core.errors import ConfigError, WavFlowError
+from wavflow_core.features import Features
 from wavflow_core.model import WavFlow
 from wavflow_core.model.init import initialize
 from wavflow_core.model.pass_through import pass_through
 
 from .config import ExecutionConfig, TrainConfig
-from .data import Clips, readable
+from .data import Clips
 from .distributed import World
 from .draws import seed_of
 from .empty_text import read_empty_text
@@ -119,8 +120,10 @@ def _freeze(model: WavFlow, names: Sequence[str]) -> None:
 
 def _mean_features(clips: Clips) -> tuple[Tensor, Tensor]:
     """Means over time of the CLIP and the text features ``(M, W)`` of the first clips with both."""
-    chosen, _ = readable(clips, MEASURED)
-    found = [clips.reader.features(row) for row in chosen.rows]
+    found: list[Features] = []
+    for row in clips.rows[:MEASURED]:
+        with contextlib.suppress(WavFlowError, OSError):  # the training itself reports it
+            found.append(clips.reader.features(row))
     means = [
         (features.clip.float().mean(0), features.text.float().mean(0))
         for features in found

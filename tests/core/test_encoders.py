@@ -91,7 +91,6 @@ def test_untrained_clip_loads_and_tells_pictures_and_captions_apart(folder):
     assert encoder.config.architecture == "clip_tiny"
 
 
-@torch.no_grad()
 def test_the_small_clip_sees_by_convolutions_in_any_precision(tmp_path):
     init_clip("clip_small", tmp_path / "clip.safetensors", seed=1)
     pictures = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
@@ -104,6 +103,7 @@ def test_the_small_clip_sees_by_convolutions_in_any_precision(tmp_path):
         assert encoder.encode_text(["a bell"]).shape == (1, 77, 64)
 
 
+@torch.no_grad()
 def test_untrained_synchformer_loads_and_tells_segments_apart(folder):
     model = load_synchformer(folder / "sync.safetensors")
     assert model.size == SYNCHFORMER_PRESETS["synchformer_tiny"]

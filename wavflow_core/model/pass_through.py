@@ -122,7 +122,6 @@ def _pass_conditions(model: WavFlow, clip: Tensor, text: Tensor) -> None:
     """Linear projections of CLIP and text; whitened means of both in the second half of pooled."""
     width = model.config.hidden_dim
     share = width // 4
-    pooled = range(width // 2, width)
     for name, features, first in (("clip", clip, width // 2), ("text", text, width // 2 + share)):
         enter, mlp = model.get_submodule(f"{name}_input_proj").children()
         size = min(features.shape[1], width - 1)
@@ -141,8 +140,8 @@ def _pass_conditions(model: WavFlow, clip: Tensor, text: Tensor) -> None:
         rows = slice(first, first + len(whiten))
         weight[rows, :size] = whiten / gain
         bias[rows] = -whiten @ mean
-    bias[0] = 1
-    _pass_gated(model.global_cond_mlp, pooled, constant=0)
+    model.get_parameter("text_cond_proj.bias")[0] = 1
+    _pass_gated(model.global_cond_mlp, range(width // 2, width), constant=0)
 
 
 def _pass_gated(mlp: nn.Module, channels: range, *, constant: int) -> None:
