@@ -60,7 +60,7 @@ class EncodeCLIP(io.ComfyNode):
         footage = _footage(video, images, fps, start)
         encoder = clip.patcher.model
         seconds = duration or footage.seconds
-        batch = batch_on(clip.patcher.load_device, CLIP_BATCH)
+        batch = batch_on(clip.patcher.load_device, CLIP_BATCH, encoder.image_size)
         frames = to_frames(footage, frame_requests(seconds, clip=encoder))
         with loaded_whole(clip.patcher, encoding_memory(encoder, batch, clip.dtype)):
             features = extract_features(
@@ -106,7 +106,7 @@ class EncodeSync(io.ComfyNode):
         footage = _footage(video, images, fps, start)
         patcher, encoder = synchformer.patcher, synchformer.patcher.model
         seconds = duration or footage.seconds
-        batch = batch_on(patcher.load_device, SYNC_BATCH)
+        batch = batch_on(patcher.load_device, SYNC_BATCH, encoder.size.image_size)
         load(patcher, encoding_memory(encoder, batch, synchformer.dtype))
         features = extract_features(
             None,

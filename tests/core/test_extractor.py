@@ -22,6 +22,7 @@ from wavflow_core.features import (
     normalize_sync,
     sync_frame,
 )
+from wavflow_core.features.extractor import SMALL_BATCH, batch_on
 from wavflow_core.media.video import open_video, stream_images
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +92,14 @@ def test_results_do_not_depend_on_the_batch_sizes(encoders, images):
     for made in others:
         close(made.clip, first.clip)
         close(made.sync, first.sync)
+
+
+@pytest.mark.parametrize(
+    ("device", "image_size", "batch"),
+    [("cpu", 224, 1), ("cuda", 224, 2), ("cpu", 64, SMALL_BATCH), ("cuda", 64, SMALL_BATCH)],
+)
+def test_only_small_pictures_are_batched_on_a_cpu(device, image_size, batch):
+    assert batch_on(torch.device(device), 2, image_size) == batch
 
 
 def test_a_video_gives_the_same_as_its_frames(encoders):
