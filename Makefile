@@ -10,6 +10,8 @@ JOBS ?= 2
 SEED ?= 0
 # Threads that wait asleep: where other programs keep the cores busy, it is ten times as fast.
 PYTHON_ON_CPU := OMP_WAIT_POLICY=PASSIVE $(BIN)/python
+# One thread for each of JOBS processes.
+TORCHRUN := OMP_NUM_THREADS=1 $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(JOBS)
 
 .PHONY: help setup demo world encoders model test check lint types format clean
 
@@ -37,15 +39,18 @@ encoders: setup ## Train the bundled encoders on them, and extract their feature
 	$(PYTHON_ON_CPU) -m training.encoders.image_text $(ENCODER) -o $(WORLD)/clip_foley.safetensors
 	$(PYTHON_ON_CPU) -m training.encoders.audio_visual $(ENCODER) -o $(WORLD)/synchformer_foley.safetensors
 	for split in train validation; do \
-		$(PYTHON_ON_CPU) -m training.extract_features $(WORLD)/$$split/manifest.csv $(ENCODERS) \
-			-o $(WORLD)/$${split}_features --duration 4 || exit; \
+		$(TORCHRUN) -m training.extract_features $(WORLD)/$$split/manifest.csv $(ENCODERS) \
+			-o $(WORLD)/$${split}_features --duration 4 --workers 0 || exit; \
 	done
 
-model: setup ## Train the bundled model on these
-	$(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(JOBS) -m training.train \
-		training/configs/small_16k.yaml data.train='[$(WORLD)/train_features]' \
-		data.validation='[$(WORLD)/validation_features]' execution.seed=$(SEED) -o $(WORLD)/run
-	$(BIN)/python -m training.export $(WORLD)/run -o $(WORLD)/wavflow_foley_16k.safetensors
+TRAIN := $(TORCHRUN) -m training.train training/configs/small_16k.yaml execution.seed=$(SEED) \
+	data.train='[$(WORLD)/train_features]' data.validation='[$(WORLD)/validation_features]'
+
+model: setup ## Train the bundled model on these, 2 seconds at a time and at last 4
+	$(TRAIN) -o $(WORLD)/run
+	$(TRAIN) start.weights=$(WORLD)/run/model.safetensors start.pass_through=false audio.window=4 \
+		optim.steps=100 optim.lr=1e-4 optim.warmup_steps=20 -o $(WORLD)/run_4s
+	$(BIN)/python -m training.export $(WORLD)/run_4s --dtype fp16 -o $(WORLD)/wavflow_foley_16k.safetensors
 
 test: setup ## Set up and run the tests
 	$(BIN)/python -m pytest
