@@ -91,7 +91,7 @@ def test_a_value_out_of_range_says_what_is_allowed(make, message):
         ("medium_16k", 7.37, (117920, 590, 58, 184, 176)),
         ("medium_16k", 3.0, (48000, 240, 24, 75, 64)),
         ("medium_16k", 0.1, (1600, 8, 1, 16, 8)),
-        ("small_16k", 4.0, (64000, 320, 32, 100, 88)),
+        ("small_16k", 4.0, (64000, 640, 32, 100, 88)),
     ],
 )
 def test_sequence_lengths_follow_the_duration(preset, duration, expected):
@@ -108,9 +108,9 @@ def test_sequence_lengths_follow_the_duration(preset, duration, expected):
 def test_a_token_rate_must_be_that_of_the_patches():
     config = get_preset("small_16k")
     assert config.model.token_rate == config.audio.sample_rate / config.model.patch_size
-    with pytest.raises(ConfigError, match=r"token_rate is 160.*allowed: 80 "):
-        replace(config, model=replace(config.model, token_rate=160.0))
-    with pytest.raises(ConfigError, match="token_rate is 80.*allowed: 320"):
+    with pytest.raises(ConfigError, match=r"token_rate is 80.*allowed: 160 "):
+        replace(config, model=replace(config.model, token_rate=80.0))
+    with pytest.raises(ConfigError, match="token_rate is 160.*allowed: 320"):
         replace(config, model=replace(config.model, patch_size=50))
 
 

@@ -83,10 +83,10 @@ def test_another_duration_runs_on_the_same_weights(reference):
 @pytest.mark.parametrize("duration", [0.64, 2.0, 4.0, 9.3])
 def test_with_a_token_rate_each_token_takes_the_sync_token_of_its_moment(duration):
     lengths = get_preset("small_16k").lengths(duration)
-    rows = timed_rows(lengths.sync_tokens, lengths.tokens, token_rate=80)
+    rows = timed_rows(lengths.sync_tokens, lengths.tokens, token_rate=160)
     # Token j of segment s is made of frames 8 s + 2 j and the next, at 25 per second.
     moments = (8 * (rows // 8) + 2 * (rows % 8) + 1) / 25
-    times = (torch.arange(lengths.tokens) + 0.5) / 80
+    times = (torch.arange(lengths.tokens) + 0.5) / 160
     seen = times < (8 * (lengths.sync_tokens // 8) + 8) / 25
     assert ((moments - times)[seen].abs() <= 0.0401).all()
     assert (rows[~seen] == lengths.sync_tokens - 1).all()
@@ -95,12 +95,12 @@ def test_with_a_token_rate_each_token_takes_the_sync_token_of_its_moment(duratio
 def test_only_a_model_with_a_token_rate_looks_moments_up():
     config = get_preset("small_16k").model
     made = []
-    for rate in (None, 80.0):
+    for rate in (None, 160.0):
         model = WavFlow(replace(config, token_rate=rate))
         features = (torch.zeros(1, 32, 64), torch.zeros(1, 88, 128), torch.zeros(1, 77, 64))
-        made.append(model.prepare_conditions(*features, 320).rows)
-    assert torch.equal(made[0], nearest_rows(88, 320))
-    assert torch.equal(made[1], timed_rows(88, 320, token_rate=80))
+        made.append(model.prepare_conditions(*features, 640).rows)
+    assert torch.equal(made[0], nearest_rows(88, 640))
+    assert torch.equal(made[1], timed_rows(88, 640, token_rate=160))
 
 
 def test_presets_on_the_meta_device_have_the_published_keys_and_shapes():

@@ -9,10 +9,7 @@ from wavflow_core.model.init import initialize
 from wavflow_core.model.pass_through import pass_through
 from wavflow_core.presets import get_preset
 
-# Patches narrower than the stream, which passes all of them on.
-CONFIG = replace(
-    get_preset("small_16k").model, patch_size=100, token_rate=160, hidden_dim=128, num_heads=4
-)
+CONFIG = get_preset("small_16k").model
 TOKENS = 48
 
 
