@@ -38,20 +38,20 @@ BUNDLED: Mapping[str, BundledFile] = {
     "model": BundledFile(
         filename="wavflow_foley_16k.safetensors",
         what="model",
-        size=13406328,
-        sha256="c457aa27909dcfaf52d52c5e3d8126e9f52d7556b0dbe57e09d8e0aab8f36b9c",
+        size=13406336,
+        sha256="5b6a1208b446cc70ce4e3f3bceecd1ae00b6930d9a782ad0ec144ee6beff94b5",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
         what="CLIP",
-        size=6850144,
-        sha256="9e93f72e2123ef66467913ba72f2d7f3137e24852aa89f13910a683e2db00b15",
+        size=12483232,
+        sha256="385b5ce8e9844960f310069c4266394e8f312a8ba76e4bf364dacc0eefe0cb3e",
     ),
     "synchformer": BundledFile(
         filename="synchformer_foley.safetensors",
         what="Synchformer",
         size=2391864,
-        sha256="e95dcfb35ef539bc6cc81a5d6e34f3ee9f4a8b27de6a559f65b741137302e4b1",
+        sha256="06354b85edae81facff7352754aa232b59c55f7c35cf4cbf4f6d55b3b047884b",
     ),
     "video": BundledFile(
         filename="demo_clip.mp4",
