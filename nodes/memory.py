@@ -22,6 +22,7 @@ from ..wavflow_core.features import ClipEncoder, Synchformer
 # Values alive at once for each token and unit of width at the widest place of a block: 2 to 28
 # percent above what was counted by following every tensor of a step with fused attention.
 LIVE_WIDTHS = 16
+RESNET_STRIDE = 4
 
 
 def wrap(
@@ -98,5 +99,6 @@ def encoding_memory(encoder: ClipEncoder | Synchformer, batch: int, dtype: torch
     else:
         vision = encoder.settings["vision_cfg"]
         width, side, pictures = vision["width"], encoder.image_size, batch
-        tokens = batch * (side // vision["patch_size"]) ** 2
+        # A convolutional tower has no patches: its first layers keep every fourth place.
+        tokens = batch * (side // vision.get("patch_size", RESNET_STRIDE)) ** 2
     return tokens * LIVE_WIDTHS * width * dtype.itemsize + 2 * pictures * 3 * side**2 * 4

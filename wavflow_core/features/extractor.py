@@ -81,8 +81,7 @@ def extract_features(
         synchformer: Reads frames.
         frames: Instead of ``video`` the frames that :func:`frame_requests` of the same encoders
             and duration asks for, as ``(request, n, frame)``.
-        clip_batch: Frames in memory for CLIP; results depend on it by rounding alone. None is what
-            :func:`batch_on` says.
+        clip_batch: Frames in memory for CLIP, None is that of :func:`batch_on`; rounds differently.
         sync_batch: Segments in memory for Synchformer, as ``clip_batch``.
         device: Where Synchformer computes; None is where its weights are. CLIP is not moved.
         dtype: Type in which Synchformer computes; None is that of its weights.
