@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from wavflow_core.checkpoint import Checkpoint, Provenance, write_checkpoint
+from wavflow_core.devices import DTYPES
 from wavflow_core.errors import CheckpointError
 from wavflow_core.tensor_files import check_file
 
@@ -25,7 +26,7 @@ from .state import State, latest_state, read_state
 logger = logging.getLogger(__name__)
 
 CHOICES = ("auto", "live", "ema", "ema2")
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+STORED = ("fp32", "fp16")
 
 
 def export_state(
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--license", help="licence of the weights (default: data.license)")
     parser.add_argument(
         "--dtype",
-        choices=DTYPES,
+        choices=STORED,
         default="fp32",
         help="to store them in; fp16 is half as large (default: fp32)",
     )
