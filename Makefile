@@ -43,11 +43,13 @@ encoders: setup ## Train the bundled encoders on them, and extract their feature
 			-o $(WORLD)/$${split}_features --duration 4 --workers 0 || exit; \
 	done
 
-TRAIN := $(TORCHRUN) -m training.train training/configs/small_16k.yaml execution.seed=$(SEED) \
+RECIPE := training/configs/small_16k.yaml execution.seed=$(SEED) \
 	data.train='[$(WORLD)/train_features]' data.validation='[$(WORLD)/validation_features]'
+TRAIN := $(TORCHRUN) -m training.train $(RECIPE)
 
 model: setup ## Train the bundled model on these, 2 seconds at a time and at last 4
-	$(TRAIN) -o $(WORLD)/run
+	$(PYTHON_ON_CPU) -m training.teach_onsets $(RECIPE) -o $(WORLD)/onsets.safetensors
+	$(TRAIN) start.weights=$(WORLD)/onsets.safetensors -o $(WORLD)/run
 	$(TRAIN) start.weights=$(WORLD)/run/model.safetensors start.pass_through=false audio.window=4 \
 		optim.steps=100 optim.lr=1e-4 optim.warmup_steps=20 -o $(WORLD)/run_4s
 	$(BIN)/python -m training.export $(WORLD)/run_4s --dtype fp16 -o $(WORLD)/wavflow_foley_16k.safetensors

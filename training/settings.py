@@ -6,6 +6,7 @@ A file names a ``preset`` and changes what it wants of it (``audio``, ``model``,
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,14 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
 )
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Let a program take ``config`` and ``overrides``, for :func:`load_config`."""
+    parser.add_argument("config", type=Path, help="settings, see training/configs/")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.name=value", help="settings that change the file's"
+    )
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:

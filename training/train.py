@@ -30,7 +30,7 @@ from .log import Throughput, memory_gib
 from .optim import lr_at, set_lr
 from .program import INTERRUPTED, run_program, say
 from .run import Run, conclude, hold_folder, sample, save, set_up, share_failures, validate
-from .settings import load_config
+from .settings import add_settings, load_config
 from .signals import StopRequest, stop_on_signals
 from .state import Progress
 
@@ -195,10 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m training.train",
         description="Train a model; where the output folder holds a state, go on from it.",
     )
-    parser.add_argument("config", type=Path, help="settings, see training/configs/")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="section.name=value", help="settings that change the file's"
-    )
+    add_settings(parser)
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="(default: runs/NAME of the settings)"
     )

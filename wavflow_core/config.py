@@ -98,6 +98,8 @@ class ModelConfig:
         token_rate: Audio tokens per second, by which each takes the Synchformer token of its own
             moment. None: these are stretched evenly over the sound, as in the published system,
             which moves what they tell by up to 0.3 s.
+        sync_parts: Parts of a Synchformer token's 80 ms that audio tokens can tell apart, by an
+            embedding for each. 1: none, as in the published system. More needs ``token_rate``.
     """
 
     patch_size: int = 200
@@ -111,6 +113,7 @@ class ModelConfig:
     mlp_ratio: float = 4.0
     text_tokens: int = 77
     token_rate: float | None = None
+    sync_parts: int = 1
 
     def __post_init__(self) -> None:
         optional = {"fused_depth", *(("token_rate",) if self.token_rate is None else ())}
@@ -128,6 +131,8 @@ class ModelConfig:
             self.num_heads,
             f"a number whose double divides hidden_dim = {self.hidden_dim}",
         )
+        allowed = "1, unless token_rate is given"
+        _require(self.sync_parts == 1 or self.token_rate, "sync_parts", self.sync_parts, allowed)
 
     @property
     def joint_depth(self) -> int:

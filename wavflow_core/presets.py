@@ -29,6 +29,7 @@ PRESETS: dict[str, WavFlowConfig] = {
             fused_depth=3,
             num_heads=4,
             token_rate=160,
+            sync_parts=8,
         ),
         clip=SMALL_CLIP,
         sync=SMALL_SYNC,

@@ -114,6 +114,13 @@ def test_a_token_rate_must_be_that_of_the_patches():
         replace(config, model=replace(config.model, patch_size=50))
 
 
+def test_parts_of_a_sync_token_need_a_token_rate():
+    with pytest.raises(ConfigError, match="sync_parts is 2.*allowed: 1, unless token_rate"):
+        ModelConfig(sync_parts=2)
+    with pytest.raises(ConfigError, match="sync_parts is 0"):
+        ModelConfig(sync_parts=0)
+
+
 def test_durations_that_binary_fractions_miss_keep_their_frame():
     # 4.6 s at 25 frames per second are 115 frames, though 4.6 * 25 is 114.99999999999999.
     assert 4.6 * 25 < 115

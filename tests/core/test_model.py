@@ -92,11 +92,47 @@ def test_with_a_token_rate_each_token_takes_the_sync_token_of_its_moment(duratio
     assert (rows[~seen] == lengths.sync_tokens - 1).all()
 
 
+@pytest.mark.parametrize("duration", [0.64, 2.0, 9.3])
+def test_the_parts_of_a_sync_token_follow_one_another(duration):
+    lengths = get_preset("small_16k").lengths(duration)
+    given = (lengths.sync_tokens, lengths.tokens)
+    rows = timed_rows(*given, token_rate=160, parts=4)
+    assert torch.equal(rows // 4, timed_rows(*given, token_rate=160))
+    first = 8 * (rows // 4 // 8) + 2 * (rows // 4 % 8)  # frame, at 25 per second
+    times = (torch.arange(lengths.tokens) + 0.5) / 160
+    within = (times - first / 25) / 0.02
+    seen = times < (8 * (lengths.sync_tokens // 8) + 8) / 25
+    assert torch.equal((rows % 4)[seen], within[seen].floor().long())
+
+
+@torch.no_grad()
+def test_an_embedding_of_zeros_for_the_parts_changes_nothing_and_another_does():
+    config = replace(get_preset("small_16k").model, hidden_dim=16, sync_parts=1)
+    plain = recipe.fill(WavFlow(config))
+    parted = WavFlow(replace(config, sync_parts=8))
+    names = parted.load_state_dict(plain.state_dict(), strict=False)
+    assert names == (["sync_part_emb"], [])
+    features = (
+        recipe.tensor("parts.clip", (1, 32, 64)),
+        recipe.tensor("parts.sync", (1, 88, 128)),
+        recipe.tensor("parts.text", (1, 77, 64)),
+    )
+    x_t, t = recipe.tensor("parts.x", (1, 640, 100)), torch.tensor([0.3])
+    expected = plain(x_t, t, plain.prepare_conditions(*features, 640))
+    parted.sync_part_emb.zero_()
+    conditions = parted.prepare_conditions(*features, 640)
+    assert conditions.sync.shape == (1, 88 * 8, 16)
+    close(parted(x_t, t, conditions), expected)
+    parted.sync_part_emb[0, 0, 3] = 1.0
+    other = parted(x_t, t, parted.prepare_conditions(*features, 640))
+    assert (other - expected).abs().max() > 1e-3
+
+
 def test_only_a_model_with_a_token_rate_looks_moments_up():
     config = get_preset("small_16k").model
     made = []
     for rate in (None, 160.0):
-        model = WavFlow(replace(config, token_rate=rate))
+        model = WavFlow(replace(config, token_rate=rate, sync_parts=1))
         features = (torch.zeros(1, 32, 64), torch.zeros(1, 88, 128), torch.zeros(1, 77, 64))
         made.append(model.prepare_conditions(*features, 640).rows)
     assert torch.equal(made[0], nearest_rows(88, 640))

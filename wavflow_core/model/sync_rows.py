@@ -6,24 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import SEGMENT_FRAMES, SEGMENT_HOP, SEGMENT_TOKENS, SYNC_FPS
+from ..config import SEGMENT_FRAMES, SEGMENT_HOP, SEGMENT_TOKENS, SYNC_FPS, ModelConfig
 
 
 def sync_rows(
-    count: int, num_tokens: int, *, token_rate: float | None, device: torch.device | None = None
+    config: ModelConfig, count: int, num_tokens: int, *, device: torch.device | None = None
 ) -> Tensor:
     """Rows ``(num_tokens,)`` of ``count`` Synchformer tokens, 8 for each segment.
 
     Args:
+        config: Of the model. With a ``token_rate`` the token of each moment is looked up, or that
+            of its ``sync_parts`` rows; else all are stretched evenly over the sound, as in the
+            published system.
         count: Synchformer tokens T_s.
         num_tokens: Audio tokens N.
-        token_rate: Audio tokens per second, to look up the token of each moment. None: all are
-            stretched evenly over the sound, as in the published system.
         device: Where to put the rows.
     """
-    if token_rate is None:
+    if config.token_rate is None:
         return nearest_rows(count, num_tokens, device=device)
-    return timed_rows(count, num_tokens, token_rate=token_rate, device=device)
+    rate, parts = config.token_rate, config.sync_parts
+    return timed_rows(count, num_tokens, token_rate=rate, parts=parts, device=device)
 
 
 def nearest_rows(count: int, num_tokens: int, *, device: torch.device | None = None) -> Tensor:
@@ -33,9 +35,14 @@ def nearest_rows(count: int, num_tokens: int, *, device: torch.device | None = N
 
 
 def timed_rows(
-    count: int, num_tokens: int, *, token_rate: float, device: torch.device | None = None
+    count: int,
+    num_tokens: int,
+    *,
+    token_rate: float,
+    parts: int = 1,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Of ``count`` Synchformer rows, that of each audio token's moment ``(num_tokens,)``.
+    """Of the ``parts`` rows of each Synchformer token, that of each audio token's moment.
 
     Segments overlap; a moment is looked up in the one whose middle is nearest. Moments before and
     after all segments take the first and the last row.
@@ -44,4 +51,5 @@ def timed_rows(
     last = count // SEGMENT_TOKENS - 1
     segments = ((frames - SEGMENT_FRAMES / 2) / SEGMENT_HOP).round().clamp(0, last)
     within = (frames - SEGMENT_HOP * segments) / (SEGMENT_FRAMES // SEGMENT_TOKENS)
-    return (SEGMENT_TOKENS * segments + within.floor().clamp(0, SEGMENT_TOKENS - 1)).long()
+    rows = SEGMENT_TOKENS * parts
+    return (rows * segments + (within * parts).floor().clamp(0, rows - 1)).long()

@@ -27,10 +27,10 @@ class Conditions:
 
     Attributes:
         clip: Projected CLIP frames ``(B, T_c, D)``.
-        sync: Projected Synchformer tokens ``(B, T_s, D)``.
+        sync: Projected Synchformer tokens ``(B, T_s · sync_parts, D)``.
         text: Projected text tokens ``(B, L, D)``.
         pooled: Projected mean of CLIP and text ``(B, 1, D)``.
-        rows: The Synchformer token that each audio token takes ``(N,)``.
+        rows: The row of ``sync`` that each audio token takes ``(N,)``.
     """
 
     clip: Tensor
@@ -92,6 +92,8 @@ class WavFlow(nn.Module):
         width, inner = config.hidden_dim, config.mlp_dim
         self.config = config
         self.sync_pos_emb = make.parameter(1, 1, SEGMENT_TOKENS, config.sync_dim)
+        if config.sync_parts > 1:
+            self.sync_part_emb = make.parameter(1, 1, config.sync_parts, width)
         self.empty_string_feat = make.parameter(config.text_tokens, config.text_dim)
         self.empty_string_feat.requires_grad_(False)
         self.empty_clip_feat = make.parameter(1, config.clip_dim)
@@ -144,16 +146,17 @@ class WavFlow(nn.Module):
         text = self.text_input_proj(text)
         segments = sync.unflatten(1, (-1, SEGMENT_TOKENS)) + self.sync_pos_emb.to(sync)
         sync = along_time(self.sync_input_proj, segments.flatten(1, 2))
-        count, rate = sync.shape[1], self.config.token_rate
-        rows = sync_rows(count, num_tokens, token_rate=rate, device=sync.device)
+        rows = sync_rows(self.config, sync.shape[1], num_tokens, device=sync.device)
+        if self.config.sync_parts > 1:
+            sync = (sync[:, :, None] + self.sync_part_emb.to(sync)).flatten(1, 2)
         pooled = self.clip_cond_proj(clip.mean(1)) + self.text_cond_proj(text.mean(1))
-        return Conditions(
-            clip=clip,
-            sync=sync,
-            text=text,
-            pooled=self.global_cond_mlp(pooled)[:, None],
-            rows=rows,
-        )
+        pooled = self.global_cond_mlp(pooled)[:, None]
+        return Conditions(clip=clip, sync=sync, text=text, pooled=pooled, rows=rows)
+
+    def modulating(self, t: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        """What the modulations are made of: ``(B, 1, D)`` for all, and a row ``(B, R, D)`` each."""
+        global_c = conditions.pooled + self.t_embed(t, conditions.pooled.dtype)[:, None]
+        return global_c, global_c + conditions.sync
 
     def forward(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """The network's output at a state and time; clean data or velocity, as trained.
@@ -181,8 +184,7 @@ class WavFlow(nn.Module):
             rotary_table(num_tokens, head_dim, device=x_t.device),
             rotary_table(clip_frames, head_dim, scaling=clip_scaling, device=x_t.device),
         )
-        global_c = conditions.pooled + self.t_embed(t, x_t.dtype)[:, None]
-        frame_c = global_c + conditions.sync
+        global_c, frame_c = self.modulating(t, conditions)
         streams = (along_time(self.audio_input_proj, x_t), conditions.clip, conditions.text)
         for block in self.joint_blocks:
             streams = block(streams, frame_c=frame_c, global_c=global_c, rows=rows, rotary=rotary)
