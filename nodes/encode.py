@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 from ..wavflow_core.config import MAX_DURATION
 from ..wavflow_core.errors import FeatureError
 from ..wavflow_core.features import Features, extract_features, frame_requests
-from ..wavflow_core.features.extractor import CLIP_BATCH, SYNC_BATCH, batch_on
+from ..wavflow_core.features.extractor import batch_on
 from .convert import TEXT_DURATION, Footage, images_to_footage, progress_bar, to_footage, to_frames
 from .memory import encoding_memory, load, loaded_whole
 from .types import (
@@ -60,7 +60,7 @@ class EncodeCLIP(io.ComfyNode):
         footage = _footage(video, images, fps, start)
         encoder = clip.patcher.model
         seconds = duration or footage.seconds
-        batch = batch_on(clip.patcher.load_device, CLIP_BATCH, encoder.image_size)
+        batch = batch_on(clip.patcher.load_device, encoder)
         frames = to_frames(footage, frame_requests(seconds, clip=encoder))
         with loaded_whole(clip.patcher, encoding_memory(encoder, batch, clip.dtype)):
             features = extract_features(
@@ -106,7 +106,7 @@ class EncodeSync(io.ComfyNode):
         footage = _footage(video, images, fps, start)
         patcher, encoder = synchformer.patcher, synchformer.patcher.model
         seconds = duration or footage.seconds
-        batch = batch_on(patcher.load_device, SYNC_BATCH, encoder.size.image_size)
+        batch = batch_on(patcher.load_device, encoder)
         load(patcher, encoding_memory(encoder, batch, synchformer.dtype))
         features = extract_features(
             None,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from wavflow_core.features import (
     normalize_sync,
     sync_frame,
 )
-from wavflow_core.features.extractor import SMALL_BATCH, batch_on
+from wavflow_core.features.extractor import SMALL_BATCH, SYNC_BATCH, batch_on
+from wavflow_core.features.synchformer import Synchformer
 from wavflow_core.media.video import open_video, stream_images
 
 ROOT = Path(__file__).parents[2]
@@ -94,12 +96,13 @@ def test_results_do_not_depend_on_the_batch_sizes(encoders, images):
         close(made.sync, first.sync)
 
 
-@pytest.mark.parametrize(
-    ("device", "image_size", "batch"),
-    [("cpu", 224, 1), ("cuda", 224, 2), ("cpu", 64, SMALL_BATCH), ("cuda", 64, SMALL_BATCH)],
-)
-def test_only_small_pictures_are_batched_on_a_cpu(device, image_size, batch):
-    assert batch_on(torch.device(device), 2, image_size) == batch
+def test_only_small_pictures_are_batched_on_a_cpu(encoders):
+    size = replace(encoders["synchformer"].size, image_size=224)
+    large = Synchformer(size, device="meta")
+    cpu, card = torch.device("cpu"), torch.device("cuda")
+    assert (batch_on(cpu, large), batch_on(card, large)) == (1, SYNC_BATCH)
+    for small in encoders.values():
+        assert batch_on(cpu, small) == batch_on(card, small) == SMALL_BATCH
 
 
 def test_a_video_gives_the_same_as_its_frames(encoders):

@@ -121,17 +121,15 @@ def _clip_batch(given: int | None, clip: ClipEncoder) -> int:
     # Towers of open_clip are never left half on the CPU, so that one weight speaks for all.
     if given is not None:
         return given
-    return batch_on(next(clip.parameters()).device, CLIP_BATCH, clip.image_size)
+    return batch_on(next(clip.parameters()).device, clip)
 
 
-def batch_on(device: torch.device, best: int, image_size: int) -> int:
-    """The batch size for a device.
-
-    Args:
-        device: Where the encoder computes.
-        best: The best of the published encoder on an accelerator.
-        image_size: Pixels of the encoder's pictures, each way.
-    """
+def batch_on(device: torch.device, encoder: ClipEncoder | Synchformer) -> int:
+    """How many pictures, or segments of them, an encoder takes at a time on a device."""
+    if isinstance(encoder, Synchformer):
+        best, image_size = SYNC_BATCH, encoder.size.image_size
+    else:
+        best, image_size = CLIP_BATCH, encoder.image_size
     if image_size <= SMALL_IMAGE:
         return SMALL_BATCH
     return 1 if device.type == "cpu" else best
@@ -222,7 +220,7 @@ class _SyncSink:
         self.encoder, self.report = encoder, report
         self.device = encoder.cls_token.device if device is None else torch.device(device)
         if batch_size is None:
-            batch_size = batch_on(self.device, SYNC_BATCH, encoder.size.image_size)
+            batch_size = batch_on(self.device, encoder)
         _require_batch("sync_batch", batch_size)
         self.full = SEGMENT_FRAMES + (batch_size - 1) * SEGMENT_HOP
         self.dtype = encoder.cls_token.dtype if dtype is None else dtype
