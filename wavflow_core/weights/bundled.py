@@ -38,8 +38,8 @@ BUNDLED: Mapping[str, BundledFile] = {
     "model": BundledFile(
         filename="wavflow_foley_16k.safetensors",
         what="model",
-        size=13406336,
-        sha256="5b6a1208b446cc70ce4e3f3bceecd1ae00b6930d9a782ad0ec144ee6beff94b5",
+        size=13408488,
+        sha256="54466103692a0bbc204b12ea63e7e17a542b1a95e185c9d68bd4bd1f527f4bb7",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
