@@ -131,8 +131,8 @@ class ModelConfig:
             self.num_heads,
             f"a number whose double divides hidden_dim = {self.hidden_dim}",
         )
-        allowed = "1, unless token_rate is given"
-        _require(self.sync_parts == 1 or self.token_rate, "sync_parts", self.sync_parts, allowed)
+        fits = self.sync_parts == 1 or self.token_rate is not None
+        _require(fits, "sync_parts", self.sync_parts, "1, unless token_rate is given")
 
     @property
     def joint_depth(self) -> int:
