@@ -73,7 +73,7 @@ class OnsetTeacher(nn.Module):
         """Logits of an onset at each audio token ``(B, N)``, and the change ``()`` to keep low."""
         count = batch.x_1.shape[1]
         conditions = prepare_batch(self.model, batch.features, num_tokens=count)
-        rows = self.model.modulating(batch.t, conditions)[1]
+        rows = self.model.modulating(batch.t, conditions, batch.x_1.dtype)[1]
         logits = self.readout(F.silu(rows))[..., 0].index_select(1, conditions.rows)
         if self.before is None:
             return logits, logits.new_zeros(())
@@ -83,7 +83,8 @@ class OnsetTeacher(nn.Module):
     def loss(self, batch: TrainBatch) -> tuple[Tensor, dict[str, float]]:
         """Cross entropy of the onsets, with the change; and both as figures."""
         logits, change = self(batch)
-        error = F.binary_cross_entropy_with_logits(logits, onset_targets(batch.x_1, self.audio))
+        targets = onset_targets(batch.x_1.cpu(), self.audio).to(logits)
+        error = F.binary_cross_entropy_with_logits(logits, targets)
         figures = {"onsets": round(error.item(), 4), "change": round(change.item(), 4)}
         return error + self.keep * change, figures
 
@@ -92,7 +93,7 @@ def onset_targets(x_1: Tensor, audio: AudioConfig) -> Tensor:
     """How near each token is to an onset of its sound: 1 at the moment, a bell curve around.
 
     Args:
-        x_1: Data ``(B, N, P)``.
+        x_1: Data ``(B, N, P)``, on the CPU.
         audio: Rate and scale.
 
     Returns:

@@ -153,9 +153,11 @@ class WavFlow(nn.Module):
         pooled = self.global_cond_mlp(pooled)[:, None]
         return Conditions(clip=clip, sync=sync, text=text, pooled=pooled, rows=rows)
 
-    def modulating(self, t: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
+    def modulating(
+        self, t: Tensor, conditions: Conditions, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         """What the modulations are made of: ``(B, 1, D)`` for all, and a row ``(B, R, D)`` each."""
-        global_c = conditions.pooled + self.t_embed(t, conditions.pooled.dtype)[:, None]
+        global_c = conditions.pooled + self.t_embed(t, dtype)[:, None]
         return global_c, global_c + conditions.sync
 
     def forward(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
@@ -184,7 +186,7 @@ class WavFlow(nn.Module):
             rotary_table(num_tokens, head_dim, device=x_t.device),
             rotary_table(clip_frames, head_dim, scaling=clip_scaling, device=x_t.device),
         )
-        global_c, frame_c = self.modulating(t, conditions)
+        global_c, frame_c = self.modulating(t, conditions, x_t.dtype)
         streams = (along_time(self.audio_input_proj, x_t), conditions.clip, conditions.text)
         for block in self.joint_blocks:
             streams = block(streams, frame_c=frame_c, global_c=global_c, rows=rows, rotary=rotary)
