@@ -5,9 +5,11 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The bundled weights: see training/foley_world/README.md.
-WORLD ?= outputs/world
+WORLD ?= outputs/$(if $(TRIAL),trial,world)
 JOBS ?= 2
 SEED ?= 0
+# With TRIAL=1 a few clips and steps, to see that all of it works.
+FEW := $(if $(TRIAL),--steps 3 --batch-size 8)
 # Threads that wait asleep: where other programs keep the cores busy, it is ten times as fast.
 PYTHON_ON_CPU := OMP_WAIT_POLICY=PASSIVE $(BIN)/python
 # One thread for each of JOBS processes.
@@ -29,10 +31,10 @@ demo: setup ## Set up, and make sound for a clip and two prompts with the bundle
 	$(PYTHON_ON_CPU) -m training.demo
 
 world: setup ## Make the clips that the bundled weights learn from
-	$(BIN)/python -m training.foley_world $(WORLD)/train --split train --count 6000 --jobs $(JOBS)
-	$(BIN)/python -m training.foley_world $(WORLD)/validation --split validation --count 300 --jobs $(JOBS)
+	$(BIN)/python -m training.foley_world $(WORLD)/train --split train --count $(if $(TRIAL),24,6000) --jobs $(JOBS)
+	$(BIN)/python -m training.foley_world $(WORLD)/validation --split validation --count $(if $(TRIAL),8,300) --jobs $(JOBS)
 
-ENCODER := $(WORLD)/train/manifest.csv --cache $(WORLD)/cache --jobs $(JOBS) --seed $(SEED)
+ENCODER := $(WORLD)/train/manifest.csv --cache $(WORLD)/cache --jobs $(JOBS) --seed $(SEED) $(FEW)
 ENCODERS := --clip $(WORLD)/clip_foley.safetensors --synchformer $(WORLD)/synchformer_foley.safetensors
 
 encoders: setup ## Train the bundled encoders on them, and extract their features
@@ -44,14 +46,15 @@ encoders: setup ## Train the bundled encoders on them, and extract their feature
 	done
 
 RECIPE := training/configs/small_16k.yaml execution.seed=$(SEED) \
-	data.train='[$(WORLD)/train_features]' data.validation='[$(WORLD)/validation_features]'
+	data.train='[$(WORLD)/train_features]' data.validation='[$(WORLD)/validation_features]' \
+	$(if $(TRIAL),optim.steps=3)
 TRAIN := $(TORCHRUN) -m training.train $(RECIPE)
 
 model: setup ## Train the bundled model on these, 2 seconds at a time and at last 4
-	$(PYTHON_ON_CPU) -m training.teach_onsets $(RECIPE) -o $(WORLD)/onsets.safetensors
+	$(PYTHON_ON_CPU) -m training.teach_onsets $(RECIPE) $(FEW) -o $(WORLD)/onsets.safetensors
 	$(TRAIN) start.weights=$(WORLD)/onsets.safetensors -o $(WORLD)/run
 	$(TRAIN) start.weights=$(WORLD)/run/model.safetensors start.pass_through=false audio.window=4 \
-		optim.steps=100 optim.lr=1e-4 optim.warmup_steps=20 -o $(WORLD)/run_4s
+		optim.steps=$(if $(TRIAL),3,100) optim.lr=1e-4 optim.warmup_steps=20 -o $(WORLD)/run_4s
 	$(BIN)/python -m training.export $(WORLD)/run_4s --dtype fp16 -o $(WORLD)/wavflow_foley_16k.safetensors
 
 test: setup ## Set up and run the tests

@@ -32,11 +32,11 @@ from wavflow_core.tensor_files import write_safetensors
 from .build import start_model
 from .config import OptimConfig, TrainConfig
 from .data import Clips, TrainBatch, collate
-from .encoders.fit import fit
+from .encoders.fit import fit_for
+from .encoders.options import optim_of
 from .evaluation.onsets import detect_onsets
 from .program import INTERRUPTED, run_program
 from .settings import add_settings, load_config
-from .signals import stop_on_signals
 from .sources import adopt_encoders, digest, read_rows
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 SPREAD = 0.012
 # Of all moments, so few have an onset; where the readout begins.
 USUAL = 0.05
+# Weight of what the layers told before; an onset is told as well with it as without.
+KEEP = 0.1
 
 
 class OnsetTeacher(nn.Module):
@@ -53,13 +55,13 @@ class OnsetTeacher(nn.Module):
     Args:
         model: The network.
         audio: Rate and scale of its sound.
-        keep: Weight of the change of what these layers tell, in their own variance; 0 for a model
-            that has learned nothing yet.
+        keep: Weight of the change of what these layers tell, in their own variance. Without it
+            they grow until nothing beside them is told any more, not even the time.
     """
 
-    def __init__(self, model: WavFlow, audio: AudioConfig, *, keep: float = 0.0) -> None:
+    def __init__(self, model: WavFlow, audio: AudioConfig, *, keep: float = KEEP) -> None:
         super().__init__()
-        self.before = copy.deepcopy(model).requires_grad_(False) if keep else None
+        self.before = copy.deepcopy(model).requires_grad_(False)
         self.model = model.requires_grad_(False)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith("sync_"))
@@ -75,8 +77,6 @@ class OnsetTeacher(nn.Module):
         conditions = prepare_batch(self.model, batch.features, num_tokens=count)
         rows = self.model.modulating(batch.t, conditions, batch.x_1.dtype)[1]
         logits = self.readout(F.silu(rows))[..., 0].index_select(1, conditions.rows)
-        if self.before is None:
-            return logits, logits.new_zeros(())
         before = prepare_batch(self.before, batch.features, num_tokens=count).sync
         return logits, (conditions.sync - before).square().mean() / before.var()
 
@@ -109,7 +109,7 @@ def onset_targets(x_1: Tensor, audio: AudioConfig) -> Tensor:
     return targets
 
 
-def teach(config: TrainConfig, output: Path, *, optim: OptimConfig, keep: float) -> bool:
+def teach(config: TrainConfig, output: Path, *, optim: OptimConfig, keep: float = KEEP) -> bool:
     """Teach the model that a training would begin with, and write its weights.
 
     Args:
@@ -136,9 +136,7 @@ def teach(config: TrainConfig, output: Path, *, optim: OptimConfig, keep: float)
         batch = collate([clips[first + i] for i in range(optim.batch_size)])
         return teacher.loss(batch.to(device))
 
-    state = output.with_name(f"{output.stem}.state.safetensors")
-    with stop_on_signals() as stop:
-        finished = fit(teacher, loss_of, optim=optim, state=state, stop=stop, device=device)
+    finished = fit_for(output, teacher, loss_of, optim=optim, device=device)
     if finished:
         write_safetensors(model.state_dict(), {}, output)
         logger.info("%s: the weights, for start.weights.", output)
@@ -162,20 +160,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keep",
         type=float,
-        default=0.0,
-        help="weight of changing what the layers tell, for a model that is trained (default: 0)",
+        default=KEEP,
+        help=f"weight of changing what the layers tell (default: {KEEP})",
     )
     given = parser.parse_intermixed_args(arguments)
 
     def work() -> int:
         config = load_config(given.config, given.overrides)
-        optim = OptimConfig(
-            steps=given.steps,
-            batch_size=given.batch_size,
-            lr=given.lr,
-            warmup_steps=given.steps // 10,
-            schedule="cosine",
-        )
+        optim = optim_of(given, weight_decay=0.0)
         if not given.keep >= 0:
             raise ConfigError(f"--keep is {given.keep}; it must be 0 or more.")
         return 0 if teach(config, given.output, optim=optim, keep=given.keep) else INTERRUPTED

@@ -6,14 +6,14 @@ from safetensors.torch import load_file
 from support import recipe
 from support.training import RATE, features, one_process, run_config
 
-from training import teach_onsets
 from training.config import OptimConfig
 from training.data import Clips, collate
+from training.encoders import fit
 from training.manifest import Row, write_manifest
 from training.run import set_up
 from training.settings import write_config
 from training.sources import read_rows
-from training.teach_onsets import OnsetTeacher, main, onset_targets, teach
+from training.teach_onsets import KEEP, OnsetTeacher, main, onset_targets, teach
 from wavflow_core.config import AudioConfig
 from wavflow_core.features.store import save_features
 from wavflow_core.media.audio import AudioClip, write_audio
@@ -65,7 +65,7 @@ def optim(steps, lr=1e-2):
     return OptimConfig(steps=steps, batch_size=6, lr=lr, warmup_steps=2, schedule="cosine")
 
 
-def taught(manifest, *, steps, keep=0.0):
+def taught(manifest, *, steps, keep=KEEP):
     """A teacher after so many steps on all clips, and the clips."""
     config = settings(manifest)
     clips = Clips(read_rows(config.data.train, max_failures=0.0)[0], config)
@@ -92,11 +92,18 @@ def test_targets_stand_where_the_sound_has_its_onsets():
 
 def test_the_moment_is_found_within_a_synchformer_token(struck):
     untaught, batch = taught(struck, steps=0)
-    teacher, _ = taught(struck, steps=150)
+    teacher, _ = taught(struck, steps=150, keep=0)
     assert teacher.loss(batch)[0] < 0.5 * untaught.loss(batch)[0]
     found = teacher(batch)[0].argmax(1)
     wanted = onset_targets(batch.x_1, AudioConfig()).argmax(1)
     assert (found - wanted).abs().max() <= 2  # audio tokens, of which a Synchformer token has 6.4
+
+
+def test_what_the_layers_tell_does_not_drown_the_rest(struck):
+    grown, _ = taught(struck, steps=150, keep=0)
+    teacher, batch = taught(struck, steps=150)
+    assert teacher.loss(batch)[1]["change"] < 1
+    assert grown.loss(batch)[1]["change"] > 3
 
 
 def test_keeping_keeps_what_the_layers_tell(struck):
@@ -111,7 +118,7 @@ def test_only_the_synchformer_layers_change_and_a_training_begins_with_them(stru
     config = settings(struck)
     weights = []
     for name, steps in (("one", 1), ("more", 8)):
-        assert teach(config, tmp_path / f"{name}.safetensors", optim=optim(steps), keep=0)
+        assert teach(config, tmp_path / f"{name}.safetensors", optim=optim(steps))
         weights.append(load_file(tmp_path / f"{name}.safetensors"))
     changed = {name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])}
     assert changed == {name for name in weights[0] if name.startswith("sync_")}
@@ -137,15 +144,13 @@ class StopAfterThree:
 
 def test_it_goes_on_where_it_was_stopped(struck, tmp_path, monkeypatch):
     config = settings(struck)
-    assert teach(config, tmp_path / "whole.safetensors", optim=optim(6), keep=0.1)
+    assert teach(config, tmp_path / "whole.safetensors", optim=optim(6))
     part = tmp_path / "part.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(
-            teach_onsets, "stop_on_signals", lambda: contextlib.nullcontext(StopAfterThree())
-        )
-        assert not teach(config, part, optim=optim(6), keep=0.1)
+        patch.setattr(fit, "stop_on_signals", lambda: contextlib.nullcontext(StopAfterThree()))
+        assert not teach(config, part, optim=optim(6))
     assert not part.exists()
-    assert teach(config, part, optim=optim(6), keep=0.1)
+    assert teach(config, part, optim=optim(6))
     whole, resumed = load_file(tmp_path / "whole.safetensors"), load_file(part)
     for name, tensor in whole.items():
         assert torch.equal(tensor, resumed[name]), name

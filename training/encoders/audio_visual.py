@@ -27,8 +27,9 @@ from wavflow_core.features.untrained import SYNCHFORMER_PRESETS
 from ..draws import seed_of
 from ..evaluation.spectra import BANDS, FLOOR_DB, HOP_SECONDS
 from ..program import INTERRUPTED, run_program
+from .fit import fit_for
 from .looks import Looks
-from .options import add_options, fit_with, looks_of, optim_of
+from .options import add_options, looks_of, optim_of
 from .patches import whiten_patches
 
 PRESET = "synchformer_small"
@@ -166,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.encoders.audio_visual", description="Train a small Synchformer."
     )
-    add_options(parser, steps=5000, batch_size=16, lr=1e-3)
+    add_options(parser, steps=8000, batch_size=16, lr=1e-3)
     given = parser.parse_args(arguments)
 
     def work() -> int:
@@ -179,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loss = SegmentLoss(
             model, looks, batch_size=given.batch_size, seed=given.seed, device=device
         )
-        if not fit_with(given, model, loss, optim=optim, device=device):
+        if not fit_for(given.output, model, loss, optim=optim, device=device):
             return INTERRUPTED
         save_encoder(model.video.half().cpu(), given.output, licence=given.license)
         return 0

@@ -17,7 +17,7 @@ from wavflow_core.tensor_files import json_field, read_metadata, read_safetensor
 
 from ..config import OptimConfig
 from ..optim import lr_at, make_optimizer, set_lr
-from ..signals import StopRequest
+from ..signals import StopRequest, stop_on_signals
 from ..state import MOMENTS, named_tensors, restore_moments
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,15 @@ Loss = Callable[[int], tuple[Tensor, dict[str, float]]]
 
 SAVE_EVERY = 250
 SHOW_EVERY = 25
+
+
+def fit_for(
+    output: Path, model: nn.Module, loss_of: Loss, *, optim: OptimConfig, device: torch.device
+) -> bool:
+    """:func:`fit` until it ends or a signal comes, with the state beside the file it is for."""
+    state = output.with_name(f"{output.stem}.state.safetensors")
+    with stop_on_signals() as stop:
+        return fit(model, loss_of, optim=optim, state=state, stop=stop, device=device)
 
 
 def fit(

@@ -1,16 +1,11 @@
-"""What the programs for both encoders do alike: options, reading, fitting."""
+"""What the programs for both encoders do alike: options and reading."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from ..config import OptimConfig
-from ..signals import stop_on_signals
-from .fit import Loss, fit
 from .looks import Looks, LookSettings, read_looks
 
 
@@ -67,22 +62,9 @@ def optim_of(
     """
     return OptimConfig(
         steps=given.steps,
+        batch_size=given.batch_size,
         lr=given.lr,
         weight_decay=weight_decay,
         warmup_steps=min(warmup_steps, given.steps // 10),
         schedule="cosine",
     )
-
-
-def fit_with(
-    given: argparse.Namespace,
-    model: nn.Module,
-    loss: Loss,
-    *,
-    optim: OptimConfig,
-    device: torch.device,
-) -> bool:
-    """Train, with a state beside the output; whether the end was reached."""
-    state = given.output.with_name(f"{given.output.stem}.state.safetensors")
-    with stop_on_signals() as stop:
-        return fit(model, loss, optim=optim, state=state, stop=stop, device=device)

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..draws import seed_of
-from ..encoders.options import fit_with, optim_of
+from ..encoders.fit import fit_for
+from ..encoders.options import optim_of
 from ..program import INTERRUPTED, run_program
 from .classifier_data import Sounds, hear_clips
 from .classifier_model import (
@@ -211,7 +212,7 @@ def train(given: argparse.Namespace) -> int:
     torch.manual_seed(seed_of(given.seed, "classifier weights"))
     model = Classifier()
     loss = SoundsLoss(model, sounds, batch_size=given.batch_size, seed=given.seed)
-    if not fit_with(given, model, loss, optim=optim, device=torch.device("cpu")):
+    if not fit_for(given.output, model, loss, optim=optim, device=torch.device("cpu")):
         return INTERRUPTED
     accuracy = measure(model, checked)
     logger.info("Accuracy on %d clips of the validation split: %s.", len(checked.labels), accuracy)

@@ -42,7 +42,7 @@ def timed_rows(
     parts: int = 1,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Of the ``parts`` rows of each Synchformer token, that of each audio token's moment.
+    """Of ``count`` Synchformer tokens of ``parts`` rows, the row of each audio token ``(N,)``.
 
     Segments overlap; a moment is looked up in the one whose middle is nearest. Moments before and
     after all segments take the first and the last row.
