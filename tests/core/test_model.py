@@ -7,6 +7,7 @@ import torch
 from support import golden, recipe
 from support.casting import Casting
 from support.tiny import inputs, model_config
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wavflow_core.config import ModelConfig
 from wavflow_core.errors import FeatureError, WavFlowError
@@ -78,6 +79,17 @@ def test_another_duration_runs_on_the_same_weights(reference):
     conditions = model.prepare_conditions(*inputs(".long", 10, 32), 75)
     output = model(recipe.tensor("in.x0.long", (2, 75, 20)), torch.full((2,), 0.37), conditions)
     close(output, tensors["longer.t0.37"])
+
+
+@torch.no_grad()
+def test_attention_runs_on_the_fast_kernel(reference):
+    tensors, _, model = reference
+    conditions = model.prepare_conditions(*inputs(), 50)
+    x_0 = recipe.tensor("in.x0", (2, 50, 20))
+    # Elsewhere it may not run; where a tensor does not suit the kernel, this raises.
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        output = model(x_0, torch.full((2,), 0.37), conditions)
+    close(output, tensors["pred.t0.37"])
 
 
 @pytest.mark.parametrize("duration", [0.64, 2.0, 4.0, 9.3])

@@ -142,7 +142,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """``(B, N, D)`` to three ``(B, H, N, d)``; the output index factors as (h, d, qkv)."""
         qkv = self.qkv(x).unflatten(-1, (self.num_heads, -1, 3))
-        q, k, v = qkv.transpose(1, 2).unbind(-1)
+        # The fast attention kernels take only what lies together along the last axis.
+        q, k, v = qkv.permute(4, 0, 2, 1, 3).contiguous().unbind()
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = rotate(q, rotary), rotate(k, rotary)
