@@ -8,6 +8,8 @@ STAMP := $(VENV)/.installed
 WORLD ?= outputs/$(if $(TRIAL),trial,world)
 JOBS ?= 2
 SEED ?= 0
+# Matrices are multiplied in bf16 where the processor can: nearly twice as fast.
+PRECISION ?= $(if $(shell grep -sm1 -oE 'avx512_bf16|amx_bf16' /proc/cpuinfo),bf16,fp32)
 # With TRIAL=1 a few clips and steps, to see that all of it works.
 FEW := $(if $(TRIAL),--steps 3 --batch-size 8)
 # Threads that wait asleep: where other programs keep the cores busy, it is ten times as fast.
@@ -45,7 +47,7 @@ encoders: setup ## Train the bundled encoders on them, and extract their feature
 			-o $(WORLD)/$${split}_features --duration 4 --workers 0 || exit; \
 	done
 
-RECIPE := training/configs/small_16k.yaml execution.seed=$(SEED) \
+RECIPE := training/configs/small_16k.yaml execution.seed=$(SEED) execution.precision=$(PRECISION) \
 	data.train='[$(WORLD)/train_features]' data.validation='[$(WORLD)/validation_features]' \
 	$(if $(TRIAL),optim.steps=3)
 TRAIN := $(TORCHRUN) -m training.train $(RECIPE)
