@@ -1,9 +1,15 @@
 """Fixtures of several rooms."""
 
 import pytest
+import torch
 from support.bundled import make_stand_ins
 
 from wavflow_core.weights import bundled
+
+
+@pytest.fixture(autouse=True)
+def _deterministic():
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 import pytest
-import torch
 from support import recipe
 
 from wavflow_core.checkpoint import Checkpoint, write_checkpoint
@@ -42,8 +41,3 @@ def wavflow(models, capsys, caplog):
         return code, capsys.readouterr().err + caplog.text
 
     return run
-
-
-@pytest.fixture(autouse=True)
-def _deterministic():
-    torch.manual_seed(0)

@@ -23,7 +23,11 @@ def test_three_commands_make_a_model_of_the_bundled_ones_kind(tmp_path):
     place = [f"WORLD={tmp_path}", f"VENV={sys.prefix}", f"--assume-old={sys.prefix}/.installed"]
     for command in ("world", "encoders", "model"):
         done = subprocess.run(
-            ["make", command, "TRIAL=1", *place], cwd=ROOT, capture_output=True, text=True
+            ["make", command, "TRIAL=1", *place],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr[-4000:]
     made, bundled = (
