@@ -70,8 +70,9 @@ def open_batches(clips: Clips, world: World, *, first_step: int) -> Iterator[Ite
     leave = multiprocessing.Event()
     try:
         yield iter(make_loader(clips, world, first_step=first_step, leave=leave))
-    except RuntimeError as error:  # raised wherever the training happens to be
-        if "DataLoader worker" not in str(error):
+    # Raised wherever the training happens to be, or where a batch on its way breaks off.
+    except (RuntimeError, ConnectionError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise WavFlowError(
             f"A process that reads clips has ended ({str(error).splitlines()[0]}). Where memory is "

@@ -250,6 +250,15 @@ def test_a_process_that_reads_and_is_killed_is_told(manifest):
         read()
 
 
+def test_a_process_that_ends_while_it_hands_over_a_batch_is_told(manifest):
+    clips = clips_of(manifest, data={"workers": 0})
+    with (
+        pytest.raises(WavFlowError, match="process that reads clips has ended .*reset by peer"),
+        open_batches(clips, one_process(), first_step=0),
+    ):
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+
 def test_overfitting_takes_the_first_clips_alone(manifest):
     clips = clips_of(manifest, data={"overfit": 2})
     assert {clips[position].ids[0] for position in range(8)} == {"clip0", "clip1"}
