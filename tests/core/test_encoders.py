@@ -83,8 +83,7 @@ def tiny_architecture(monkeypatch):
 def test_untrained_clip_loads_and_tells_pictures_and_captions_apart(folder):
     encoder = load_clip(folder / "clip.safetensors")
     assert (encoder.image_size, encoder.image_dim) == (64, 64)
-    draws = torch.Generator().manual_seed(0)
-    frames = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=draws)
+    frames = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
     images, texts = encoder.encode_images(frames), encoder.encode_text(["a dog", "rain"])
     assert texts.shape == (2, 77, 64)
     assert images.std(0).min() > 1e-3
