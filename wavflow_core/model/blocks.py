@@ -10,6 +10,9 @@ from .layers import Attention, GatedMLP, LayerFactory, along_time, attend, layer
 
 CONV_KERNEL = 3
 
+# Of the convolutions from patches and to patches.
+END_KERNEL = 7
+
 
 class Modulation(nn.Module):
     """SiLU and a linear layer from a condition to ``parts`` vectors of the stream's width."""
@@ -130,3 +133,16 @@ class JointBlock(nn.Module):
             for block, x, a, m in zip(blocks, streams, attended, modulations, strict=True)
         )
         return audio, clip, text
+
+
+class FinalLayer(nn.Module):
+    """Modulated normalisation and a convolution to waveform patches."""
+
+    def __init__(self, config: ModelConfig, make: LayerFactory) -> None:
+        super().__init__()
+        self.adaLN_modulation = Modulation(config.hidden_dim, 2, make)
+        self.conv = make.conv(config.hidden_dim, config.patch_size, END_KERNEL)
+
+    def forward(self, x: Tensor, global_c: Tensor) -> Tensor:
+        """``(B, N, D)`` and ``(B, 1, D)`` to ``(B, N, P)``."""
+        return along_time(self.conv, modulate(layer_norm(x), *self.adaLN_modulation(global_c)))

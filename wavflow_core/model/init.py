@@ -16,7 +16,7 @@ PART_EMBEDDING_STD = 0.3
 
 @torch.no_grad()
 def initialize(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
-    """Set all weights: the output and every modulation begin at zero (adaLN-Zero, DiT).
+    """Set all weights: the output, every modulation and a filter begin at zero (adaLN-Zero, DiT).
 
     Linear weights are Xavier-uniform with zero biases, convolutions uniform within
     1 / sqrt(fan-in) as PyTorch makes them, the time embedding N(0, 0.02), that of a Synchformer
@@ -44,7 +44,7 @@ def initialize(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=TIME_EMBEDDING_STD, generator=generator)
     for name, parameter in model.named_parameters():
-        zero = "adaLN_modulation" in name or name.startswith("final_layer.conv")
+        zero = "adaLN_modulation" in name or name.startswith(("final_layer.conv", "wiener"))
         if zero or name == "sync_pos_emb" or name.startswith("empty_"):
             nn.init.zeros_(parameter)
         elif name == "sync_part_emb":

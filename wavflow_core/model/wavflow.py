@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from ..config import SEGMENT_TOKENS, ModelConfig
 from ..errors import FeatureError, WavFlowError
-from .blocks import JointBlock, Modulation, StreamBlock
-from .layers import GatedMLP, LayerFactory, Ops, TimeEmbedding, along_time, layer_norm, modulate
+from .blocks import END_KERNEL, FinalLayer, JointBlock, StreamBlock
+from .layers import GatedMLP, LayerFactory, Ops, TimeEmbedding, along_time
 from .rope import rotary_table
 from .sync_rows import sync_rows
-
-INPUT_KERNEL = 7
+from .wiener import WienerFilter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,19 +55,6 @@ class Conditions:
         )
 
 
-class FinalLayer(nn.Module):
-    """Modulated normalisation and a convolution to waveform patches."""
-
-    def __init__(self, config: ModelConfig, make: LayerFactory) -> None:
-        super().__init__()
-        self.adaLN_modulation = Modulation(config.hidden_dim, 2, make)
-        self.conv = make.conv(config.hidden_dim, config.patch_size, INPUT_KERNEL)
-
-    def forward(self, x: Tensor, global_c: Tensor) -> Tensor:
-        """``(B, N, D)`` and ``(B, 1, D)`` to ``(B, N, P)``."""
-        return along_time(self.conv, modulate(layer_norm(x), *self.adaLN_modulation(global_c)))
-
-
 class WavFlow(nn.Module):
     """Transformer over waveform patches, conditioned on pictures, motion and text.
 
@@ -99,15 +85,15 @@ class WavFlow(nn.Module):
         self.empty_clip_feat = make.parameter(1, config.clip_dim)
         self.empty_sync_feat = make.parameter(1, config.sync_dim)
         self.audio_input_proj = nn.Sequential(
-            make.conv(config.patch_size, width, INPUT_KERNEL),
+            make.conv(config.patch_size, width, END_KERNEL),
             nn.SELU(),
-            GatedMLP(width, inner, make, kernel=INPUT_KERNEL),
+            GatedMLP(width, inner, make, kernel=END_KERNEL),
         )
         self.clip_input_proj = nn.Sequential(
             make.linear(config.clip_dim, width), GatedMLP(width, inner, make, kernel=3)
         )
         self.sync_input_proj = nn.Sequential(
-            make.conv(config.sync_dim, width, INPUT_KERNEL),
+            make.conv(config.sync_dim, width, END_KERNEL),
             nn.SELU(),
             GatedMLP(width, inner, make, kernel=3),
         )
@@ -118,6 +104,8 @@ class WavFlow(nn.Module):
         self.text_cond_proj = make.linear(width, width)
         self.global_cond_mlp = GatedMLP(width, inner, make)
         self.final_layer = FinalLayer(config, make)
+        if config.filter_window is not None:
+            self.wiener = WienerFilter(config, make)
         self.t_embed = TimeEmbedding(width, make)
         self.joint_blocks = nn.ModuleList(
             JointBlock(config, make, last=i == config.joint_depth - 1)
@@ -187,13 +175,19 @@ class WavFlow(nn.Module):
             rotary_table(clip_frames, head_dim, scaling=clip_scaling, device=x_t.device),
         )
         global_c, frame_c = self.modulating(t, conditions, x_t.dtype)
-        streams = (along_time(self.audio_input_proj, x_t), conditions.clip, conditions.text)
+        audio = along_time(self.audio_input_proj, x_t)
+        if self.config.filter_window is not None:
+            audio = audio + self.wiener.entering(x_t)
+        streams = (audio, conditions.clip, conditions.text)
         for block in self.joint_blocks:
             streams = block(streams, frame_c=frame_c, global_c=global_c, rows=rows, rotary=rotary)
         audio = streams[0]
         for block in self.fused_blocks:
             audio = block(audio, frame_c, rows, rotary[0])
-        return self.final_layer(audio, global_c)
+        output = self.final_layer(audio, global_c)
+        if self.config.filter_window is not None:
+            return self.wiener(output, x_t, t, audio, frame_c, rows)
+        return output
 
 
 def check_shapes(config: ModelConfig, clip: Tensor, sync: Tensor, text: Tensor) -> None:
