@@ -57,6 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--solver", choices=SOLVERS, default=sampler.solver)
     group.add_argument("--steps", type=int, default=sampler.steps)
     group.add_argument("--cfg", type=float, default=sampler.cfg, help="guidance strength")
+    group.add_argument("--noise-shift", type=float, metavar="K", help="(default: as trained)")
     group.add_argument("--seed", type=int, default=0, help="of the first noise (default: 0)")
     group.add_argument("--weights", default="auto", help="auto, live, ema or ema2 (default: auto)")
     group.add_argument("--batch-size", type=int, default=16, metavar="N", help="(default: 16)")
@@ -76,6 +77,9 @@ def run(given: argparse.Namespace) -> None:
         raise WavFlowError(
             f"FoleyWorld needs more ({error}): pip install -r training/requirements.txt"
         ) from error
+    sampler = SamplerConfig(
+        solver=given.solver, steps=given.steps, cfg=given.cfg, noise_shift=given.noise_shift
+    )
     files = Files(
         checkpoint=given.foley_world,
         clip=given.clip,
@@ -87,7 +91,7 @@ def run(given: argparse.Namespace) -> None:
         split=given.split,
         count=given.clips,
         tasks=tuple(given.tasks),
-        sampler=SamplerConfig(solver=given.solver, steps=given.steps, cfg=given.cfg),
+        sampler=sampler,
         seed=given.seed,
         weights=given.weights,
         batch_size=given.batch_size,

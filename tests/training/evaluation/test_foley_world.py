@@ -315,9 +315,11 @@ def options(files, *more):
 def test_the_program_writes_a_table_and_a_report(files, tmp_path, capsys):
     out = tmp_path / "report.json"
     more = ["--work", str(tmp_path / "work"), "--clips", "2", "--steps", "1", "--tasks", "t2a"]
-    assert main(options(files, *more, "-o", str(out))) == 0
+    assert main(options(files, *more, "--noise-shift", "2", "-o", str(out))) == 0
     assert "t2a:" in capsys.readouterr().out
     report = json.loads(out.read_text())
+    sampler = report["sampler"]
+    assert (sampler["steps"], sampler["noise_shift"]) == (1, 2)
     assert report["format"] == "wavflow.evaluation"
     assert list(report["rows"]) == ["real", "chance", "t2a"]
     assert str(tmp_path) not in out.read_text()
