@@ -30,7 +30,6 @@ PRESETS: dict[str, WavFlowConfig] = {
             num_heads=4,
             token_rate=160,
             sync_parts=8,
-            filter_window=1024,
         ),
         clip=SMALL_CLIP,
         sync=SMALL_SYNC,
