@@ -18,7 +18,7 @@ from wavflow_core.model.wiener import GAIN, START, WienerFilter, analyse, synthe
 from wavflow_core.presets import get_preset
 
 WINDOW, PATCH, TOKENS = 1024, 100, 160
-PLAIN = replace(get_preset("small_16k").model, hidden_dim=16, num_heads=2, filter_window=None)
+PLAIN = replace(get_preset("small_16k").model, hidden_dim=16, num_heads=2)
 
 
 def filter_of(log_power):

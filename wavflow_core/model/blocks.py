@@ -10,7 +10,7 @@ from .layers import Attention, GatedMLP, LayerFactory, along_time, attend, layer
 
 CONV_KERNEL = 3
 
-# Of the convolutions from patches and to patches.
+# Of the convolutions at both ends of the network.
 END_KERNEL = 7
 
 
