@@ -74,8 +74,9 @@ class TrainingStep(nn.Module):
 
 
 def transformer_blocks(model: WavFlow) -> list[nn.Module]:
-    """The blocks that are compiled, checkpointed and shared out one by one."""
-    return [*model.joint_blocks, *model.fused_blocks]
+    """Blocks, and a filter's networks, that are compiled, checkpointed and shared out one by one."""
+    filters = (wiener.power for wiener in model.wiener)
+    return [*model.joint_blocks, *model.fused_blocks, *filters]
 
 
 def checkpoint_blocks(model: WavFlow) -> None:

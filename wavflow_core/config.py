@@ -100,9 +100,9 @@ class ModelConfig:
             which moves what they tell by up to 0.3 s.
         sync_parts: Parts of a Synchformer token's 80 ms that audio tokens can tell apart, by an
             embedding for each. 1: none, as in the published system. More needs ``token_rate``.
-        filter_window: Samples, at least two patches, of the windows in which a Wiener filter
-            refines the clean estimate, which the prediction must be. None: there is no filter,
-            as in the published system.
+        filter_windows: Samples, at least two patches, of the windows in which Wiener filters, one
+            after another, refine the clean estimate, which the prediction must be. None in the
+            published system.
     """
 
     patch_size: int = 200
@@ -117,11 +117,12 @@ class ModelConfig:
     text_tokens: int = 77
     token_rate: float | None = None
     sync_parts: int = 1
-    filter_window: int | None = None
+    filter_windows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        absent = (name for name in ("token_rate", "filter_window") if getattr(self, name) is None)
-        optional = {"fused_depth", *absent}
+        optional = {"fused_depth", "filter_windows"}
+        if self.token_rate is None:
+            optional.add("token_rate")
         names = [item.name for item in dataclasses.fields(self) if item.name not in optional]
         _positive(self, *names)
         _require(
@@ -138,9 +139,9 @@ class ModelConfig:
         )
         fits = self.sync_parts == 1 or self.token_rate is not None
         _require(fits, "sync_parts", self.sync_parts, "1, unless token_rate is given")
-        window, least = self.filter_window, 2 * self.patch_size
-        fits = window is None or window >= least
-        _require(fits, "filter_window", window, f"at least two patches ({least}), or none")
+        windows, least = self.filter_windows, 2 * self.patch_size
+        fits = all(window >= least for window in windows)
+        _require(fits, "filter_windows", windows, f"each at least two patches ({least})")
 
     @property
     def joint_depth(self) -> int:
@@ -250,8 +251,8 @@ class WavFlowConfig:
         given = self.model.token_rate
         fits = given is None or math.isclose(given, rate)
         _require(fits, "token_rate", given, f"{rate:g} (sample_rate / patch_size), or none")
-        clean = self.model.filter_window is None or self.flow.prediction == "x"
-        _require(clean, "prediction", self.flow.prediction, "x, where filter_window is given")
+        clean = not self.model.filter_windows or self.flow.prediction == "x"
+        _require(clean, "prediction", self.flow.prediction, "x, where filter_windows are given")
 
     def lengths(self, duration: float) -> SequenceLengths:
         """Sequence lengths for a duration in seconds.

@@ -1,14 +1,15 @@
-"""The Wiener filter that refines a clean estimate."""
+"""The Wiener filters that refine a clean estimate."""
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from wavflow_core.config import ModelConfig
+from wavflow_core.config import ModelConfig, WavFlowConfig
 from wavflow_core.errors import ConfigError
 from wavflow_core.flow import interpolate
 from wavflow_core.model import WavFlow
@@ -17,29 +18,32 @@ from wavflow_core.model.layers import LayerFactory
 from wavflow_core.model.wiener import GAIN, START, WienerFilter, analyse, synthesise
 from wavflow_core.presets import get_preset
 
-WINDOW, PATCH, TOKENS = 1024, 100, 160
+WINDOW, HOP, PATCH, TOKENS = 1024, 400, 100, 160
+BINS = WINDOW // 2 + 1
 PLAIN = replace(get_preset("small_16k").model, hidden_dim=16, num_heads=2)
 
 
 def filter_of(log_power):
     """One that says the same powers everywhere, whatever it is given."""
-    config = replace(PLAIN, filter_window=WINDOW)
-    wiener = WienerFilter(config, LayerFactory(dtype=None, device=None))
+    wiener = WienerFilter(PLAIN, LayerFactory(dtype=None, device=None), WINDOW)
     with torch.no_grad():
         for parameter in wiener.parameters():
             parameter.zero_()
-        wiener.power.get_parameter("bias").copy_((log_power - START) / GAIN)
+        wiener.get_parameter("power.maps.bias")[:BINS] = (log_power - START) / GAIN
     return wiener
 
 
 @torch.no_grad()
-def refine(log_power, x_1, t, estimate=None):
+def refine(log_power, x_1, t, estimate=None, share=0.0, gate=0.0):
     x_0 = torch.randn(x_1.shape, generator=torch.Generator().manual_seed(1))
     time = torch.tensor([t])
     x_t = interpolate(x_0, x_1, time)
     estimate = torch.zeros_like(x_1) if estimate is None else estimate
     stream, rows = torch.randn(1, TOKENS, 16), torch.zeros(TOKENS, dtype=torch.long)
-    return filter_of(log_power)(estimate, x_t, time, stream, torch.zeros(1, 1, 16), rows)
+    wiener = filter_of(log_power)
+    wiener.get_parameter("power.conv_out.bias")[1] = share
+    wiener.get_parameter("gate.bias").copy_(torch.as_tensor(gate))
+    return wiener(estimate, x_t, time, stream, torch.zeros(1, 1, 16), rows)
 
 
 def tone():
@@ -50,20 +54,22 @@ def error(estimate, x_1):
     return (estimate - x_1)[:, 6:-6].square().mean().item()
 
 
-@pytest.mark.parametrize(("window", "patch"), [(1024, 100), (200, 100), (255, 64), (1024, 1)])
-def test_patches_are_those_of_their_spectra(window, patch):
-    x = torch.randn(2, 7, patch)
-    spectra = analyse(x, window)
+@pytest.mark.parametrize(
+    ("window", "hop"), [(1024, 400), (1024, 100), (200, 100), (255, 64), (1024, 1)]
+)
+def test_a_sound_is_that_of_its_spectra(window, hop):
+    x = torch.randn(2, 7, hop)
+    spectra = analyse(x, window, hop)
     assert spectra.shape == (2, 7, window // 2 + 1)
-    assert (synthesise(spectra, window, patch) - x).abs().max() < 1e-5
+    assert (synthesise(spectra, window, hop) - x.flatten(1)).abs().max() < 1e-5
 
 
-def test_white_noise_has_power_one_and_a_window_lies_around_the_middle_of_its_patch():
-    power = analyse(torch.randn(1, 200, PATCH), WINDOW)[:, 6:-6].abs().square()
+def test_white_noise_has_power_one_and_a_window_lies_around_the_middle_of_its_hop():
+    power = analyse(torch.randn(1, 400, PATCH), WINDOW, PATCH)[:, 6:-6].abs().square()
     assert power.mean().item() == pytest.approx(1, abs=0.03)
     click = torch.zeros(1, 41, PATCH)
     click[0, 20, PATCH // 2] = 1
-    heard = analyse(click, WINDOW).abs().square().sum(-1)[0]
+    heard = analyse(click, WINDOW, PATCH).abs().square().sum(-1)[0]
     assert heard.argmax() == 20
     assert (heard - heard.flip(0)).abs().max() < 1e-6
 
@@ -71,7 +77,7 @@ def test_white_noise_has_power_one_and_a_window_lies_around_the_middle_of_its_pa
 @pytest.mark.parametrize("t", [0.05, 0.3, 0.9])
 def test_noise_of_known_power_has_the_error_of_its_formula(t):
     x_1 = 0.5 * torch.randn(1, TOKENS, PATCH)
-    log_power = torch.full((WINDOW // 2 + 1,), math.log(0.25))
+    log_power = torch.full((BINS,), math.log(0.25))
     noise = (1 - t) ** 2
     expected = 0.25 * noise / (t * t * 0.25 + noise)
     assert error(refine(log_power, x_1, t), x_1) == pytest.approx(expected, rel=0.03)
@@ -79,7 +85,7 @@ def test_noise_of_known_power_has_the_error_of_its_formula(t):
 
 def test_a_tone_of_known_pitch_is_found_where_patches_alone_do_not_show_it():
     x_1, t = tone(), 0.1
-    log_power = analyse(x_1, WINDOW)[0, TOKENS // 2].abs().square().log()
+    log_power = analyse(x_1, WINDOW, HOP)[0, TOKENS // 8].abs().square().log()
     assert error(refine(log_power, x_1, t), x_1) < 0.3
     transform = torch.fft.rfft(x_1[0], norm="ortho").abs().square()
     snr = t * t * transform / (1 - t) ** 2
@@ -89,14 +95,31 @@ def test_a_tone_of_known_pitch_is_found_where_patches_alone_do_not_show_it():
 
 def test_an_estimate_that_is_right_stays_and_one_that_lacks_something_gets_it():
     x_1 = tone()
-    log_power = torch.full((WINDOW // 2 + 1,), 0.0)
+    log_power = torch.full((BINS,), 0.0)
     exact = refine(log_power, x_1, 0.8, estimate=x_1)
     assert error(exact, x_1) < error(refine(log_power, x_1, 0.8), x_1) < 0.1
 
 
+def test_a_share_of_the_estimate_is_taken_away_or_added():
+    x_1, nothing = tone(), torch.full((BINS,), -30.0)
+    halved = refine(nothing, x_1, 0.1, estimate=2 * x_1, share=-0.5)
+    assert error(halved, x_1) < 1e-6
+    assert error(refine(nothing, x_1, 0.1, estimate=x_1, share=-7.0), 0 * x_1) < 1e-6
+
+
+def test_a_gate_says_at_which_samples_all_this_counts():
+    x_1, log_power = tone(), torch.full((BINS,), 0.0)
+    gate = torch.zeros(PATCH)
+    gate[:50], gate[50:60] = -1, -0.25
+    change, gated = (refine(log_power, x_1, 0.5, gate=g).view(-1, PATCH) for g in (0.0, gate))
+    assert not gated[:, :50].any()
+    assert torch.allclose(gated[:, 50:60], change[:, 50:60] / 2)
+    assert torch.equal(gated[:, 60:], change[:, 60:])
+
+
 def test_before_anything_is_learned_only_states_near_the_data_change_an_estimate():
     x_1 = tone()
-    start = torch.full((WINDOW // 2 + 1,), START)
+    start = torch.full((BINS,), START)
     assert error(refine(start, x_1, 0.1), 0 * x_1) < 1e-4
     assert error(refine(start, x_1, 0.99), x_1) < 0.02
     assert error(refine(start, x_1, 0.0), 0 * x_1) == 0
@@ -106,7 +129,7 @@ def test_before_anything_is_learned_only_states_near_the_data_change_an_estimate
 def test_a_new_model_with_a_filter_begins_as_the_one_without():
     generator = torch.Generator().manual_seed(0)
     plain = initialize(WavFlow(PLAIN), generator=generator)
-    filtered = WavFlow(replace(PLAIN, filter_window=WINDOW))
+    filtered = WavFlow(replace(PLAIN, filter_windows=(WINDOW,)))
     initialize(filtered, generator=generator)
     filtered.load_state_dict(plain.state_dict(), strict=False)
     features = (torch.randn(2, 16, 64), torch.randn(2, 40, 128), torch.randn(2, 77, 64))
@@ -118,7 +141,7 @@ def test_a_new_model_with_a_filter_begins_as_the_one_without():
 @pytest.mark.parametrize("tokens", [1, 3, 160])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_it_learns_from_all_its_weights_in_any_type_and_length(tokens, dtype):
-    model = WavFlow(replace(PLAIN, filter_window=WINDOW), dtype=dtype)
+    model = WavFlow(replace(PLAIN, filter_windows=(WINDOW, 256)), dtype=dtype)
     for name, parameter in model.named_parameters():
         torch.nn.init.normal_(parameter, std=0.02)
         parameter.requires_grad_(name.startswith("wiener"))
@@ -134,9 +157,10 @@ def test_it_learns_from_all_its_weights_in_any_type_and_length(tokens, dtype):
 
 
 def test_a_window_holds_two_patches_and_refines_clean_estimates_alone():
-    assert ModelConfig(filter_window=400).filter_window == 400
-    with pytest.raises(ConfigError, match=r"filter_window is 300.*at least two patches \(400\)"):
-        ModelConfig(filter_window=300)
-    config = replace(get_preset("small_16k"), model=replace(PLAIN, filter_window=WINDOW))
-    with pytest.raises(ConfigError, match="prediction is 'v'; allowed: x, where filter_window"):
+    assert ModelConfig(filter_windows=(400, 1000)).filter_windows == (400, 1000)
+    with pytest.raises(ConfigError, match=r"filter_windows is \(400, 300\).*two patches \(400\)"):
+        ModelConfig(filter_windows=(400, 300))
+    config = replace(get_preset("small_16k"), model=replace(PLAIN, filter_windows=(WINDOW,)))
+    assert WavFlowConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    with pytest.raises(ConfigError, match="prediction is 'v'; allowed: x, where filter_windows"):
         replace(config, flow=replace(config.flow, prediction="v"))

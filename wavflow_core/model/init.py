@@ -12,6 +12,8 @@ from .wavflow import WavFlow
 TIME_EMBEDDING_STD = 0.02
 # Beside projected tokens, whose deviation is about 1: seen from the first step, and no disturbance.
 PART_EMBEDDING_STD = 0.3
+# Layers of a filter that do not begin at zero: those behind them do.
+FILTER_RANDOM = {"conv_in", "layers"}
 
 
 @torch.no_grad()
@@ -34,7 +36,7 @@ def initialize(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
             nn.init.xavier_uniform_(module.weight, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv1d):
+        elif isinstance(module, nn.Conv1d | nn.Conv2d):
             bound = 1 / math.sqrt(module.weight[0].numel())
             for parameter in module.parameters():
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
@@ -44,7 +46,8 @@ def initialize(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=TIME_EMBEDDING_STD, generator=generator)
     for name, parameter in model.named_parameters():
-        zero = "adaLN_modulation" in name or name.startswith(("final_layer.conv", "wiener"))
+        filters = name.startswith("wiener") and not FILTER_RANDOM & set(name.split("."))
+        zero = filters or "adaLN_modulation" in name or name.startswith("final_layer.conv")
         if zero or name == "sync_pos_emb" or name.startswith("empty_"):
             nn.init.zeros_(parameter)
         elif name == "sync_part_emb":

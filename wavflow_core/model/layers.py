@@ -50,6 +50,18 @@ class LayerFactory:
             device=self.device,
         )
 
+    def conv2d(self, inputs: int, outputs: int, kernel: int, *, dilation: int = 1) -> nn.Module:
+        """Convolution over ``(B, C, T, F)`` that keeps its size; ``dilation`` is that over T."""
+        return self.ops.Conv2d(
+            inputs,
+            outputs,
+            kernel,
+            padding=(kernel // 2 * dilation, kernel // 2),
+            dilation=(dilation, 1),
+            dtype=self.dtype,
+            device=self.device,
+        )
+
     def rms_norm(self, width: int) -> nn.Module:
         """RMS normalisation of the last axis with a learned weight."""
         return self.ops.RMSNorm(width, eps=RMS_EPS, dtype=self.dtype, device=self.device)

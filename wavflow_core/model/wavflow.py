@@ -104,8 +104,9 @@ class WavFlow(nn.Module):
         self.text_cond_proj = make.linear(width, width)
         self.global_cond_mlp = GatedMLP(width, inner, make)
         self.final_layer = FinalLayer(config, make)
-        if config.filter_window is not None:
-            self.wiener = WienerFilter(config, make)
+        self.wiener = nn.ModuleList(
+            WienerFilter(config, make, window) for window in config.filter_windows
+        )
         self.t_embed = TimeEmbedding(width, make)
         self.joint_blocks = nn.ModuleList(
             JointBlock(config, make, last=i == config.joint_depth - 1)
@@ -176,8 +177,8 @@ class WavFlow(nn.Module):
         )
         global_c, frame_c = self.modulating(t, conditions, x_t.dtype)
         audio = along_time(self.audio_input_proj, x_t)
-        if self.config.filter_window is not None:
-            audio = audio + self.wiener.entering(x_t)
+        for wiener in self.wiener:
+            audio = audio + wiener.entering(x_t)
         streams = (audio, conditions.clip, conditions.text)
         for block in self.joint_blocks:
             streams = block(streams, frame_c=frame_c, global_c=global_c, rows=rows, rotary=rotary)
@@ -185,8 +186,8 @@ class WavFlow(nn.Module):
         for block in self.fused_blocks:
             audio = block(audio, frame_c, rows, rotary[0])
         output = self.final_layer(audio, global_c)
-        if self.config.filter_window is not None:
-            return self.wiener(output, x_t, t, audio, frame_c, rows)
+        for wiener in self.wiener:
+            output = wiener(output, x_t, t, audio, frame_c, rows)
         return output
 
 
