@@ -74,8 +74,8 @@ class TrainingStep(nn.Module):
 
 
 def transformer_blocks(model: WavFlow) -> list[nn.Module]:
-    """Blocks, and a filter's networks, that are compiled, checkpointed and shared out one by one."""
-    filters = (wiener.power for wiener in model.wiener)
+    """Blocks and filters' networks, which are compiled, checkpointed and shared out one by one."""
+    filters = [one.power for one in model.wiener.filters()]
     return [*model.joint_blocks, *model.fused_blocks, *filters]
 
 

@@ -17,7 +17,7 @@ from .blocks import END_KERNEL, FinalLayer, JointBlock, StreamBlock
 from .layers import GatedMLP, LayerFactory, Ops, TimeEmbedding, along_time
 from .rope import rotary_table
 from .sync_rows import sync_rows
-from .wiener import WienerFilter
+from .wiener import WienerFilters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -104,9 +104,7 @@ class WavFlow(nn.Module):
         self.text_cond_proj = make.linear(width, width)
         self.global_cond_mlp = GatedMLP(width, inner, make)
         self.final_layer = FinalLayer(config, make)
-        self.wiener = nn.ModuleList(
-            WienerFilter(config, make, window) for window in config.filter_windows
-        )
+        self.wiener = WienerFilters(config, make)
         self.t_embed = TimeEmbedding(width, make)
         self.joint_blocks = nn.ModuleList(
             JointBlock(config, make, last=i == config.joint_depth - 1)
@@ -176,9 +174,7 @@ class WavFlow(nn.Module):
             rotary_table(clip_frames, head_dim, scaling=clip_scaling, device=x_t.device),
         )
         global_c, frame_c = self.modulating(t, conditions, x_t.dtype)
-        audio = along_time(self.audio_input_proj, x_t)
-        for wiener in self.wiener:
-            audio = audio + wiener.entering(x_t)
+        audio = self.wiener.enter(along_time(self.audio_input_proj, x_t), x_t)
         streams = (audio, conditions.clip, conditions.text)
         for block in self.joint_blocks:
             streams = block(streams, frame_c=frame_c, global_c=global_c, rows=rows, rotary=rotary)
@@ -186,9 +182,7 @@ class WavFlow(nn.Module):
         for block in self.fused_blocks:
             audio = block(audio, frame_c, rows, rotary[0])
         output = self.final_layer(audio, global_c)
-        for wiener in self.wiener:
-            output = wiener(output, x_t, t, audio, frame_c, rows)
-        return output
+        return self.wiener.refine(output, x_t, t, audio, frame_c, rows)
 
 
 def check_shapes(config: ModelConfig, clip: Tensor, sync: Tensor, text: Tensor) -> None:

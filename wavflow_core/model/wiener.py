@@ -89,7 +89,7 @@ class WienerFilter(nn.Module):
         rest = self._spectra(x_t.float() - t * estimate)
         known = self._spectra(estimate)
         shown = (_levels(spectra / noise.sqrt(), means.dtype) for spectra in (rest, t * known))
-        power, share = (x.float() for x in self.power(means, *shown))
+        power, share = (values.float() for values in self.power(means, *shown))
         power = (GAIN * power + START).clamp(-LIMIT, LIMIT).exp()
         gain = t * power / (t.square() * power + noise)
         change = synthesise(gain * rest + share.clamp(-1, 1) * known, self.window, self.hop)
@@ -102,6 +102,29 @@ class WienerFilter(nn.Module):
     def _whole(self, x: Tensor) -> Tensor:
         """Silent tokens behind, so that they fill whole hops."""
         return F.pad(x, (0, 0, 0, -x.shape[1] % self.tokens))
+
+
+class WienerFilters(nn.ModuleList):
+    """The filters of a model, none or several; each refines what the one before it made."""
+
+    def __init__(self, config: ModelConfig, make: LayerFactory) -> None:
+        super().__init__(WienerFilter(config, make, window) for window in config.filter_windows)
+
+    def filters(self) -> list[WienerFilter]:
+        """In their order."""
+        return [module for module in self if isinstance(module, WienerFilter)]
+
+    def enter(self, stream: Tensor, x_t: Tensor) -> Tensor:
+        """The stream with the state's spectra, ``(B, N, D)``."""
+        for one in self.filters():
+            stream = stream + one.entering(x_t)
+        return stream
+
+    def refine(self, estimate: Tensor, x_t: Tensor, *given: Tensor) -> Tensor:
+        """The estimate as all have refined it, with what :class:`WienerFilter` is given."""
+        for one in self.filters():
+            estimate = one(estimate, x_t, *given)
+        return estimate
 
 
 class PowerNet(nn.Module):
