@@ -38,8 +38,8 @@ BUNDLED: Mapping[str, BundledFile] = {
     "model": BundledFile(
         filename="wavflow_foley_16k.safetensors",
         what="model",
-        size=13408488,
-        sha256="54466103692a0bbc204b12ea63e7e17a542b1a95e185c9d68bd4bd1f527f4bb7",
+        size=14604552,
+        sha256="107bc198a8fa548d9bb4a457b0976feef7d09c3b02092ee8710a40071d73d2fd",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
