@@ -20,7 +20,8 @@ from wavflow_core.presets import get_preset
 
 WINDOW, HOP, PATCH, TOKENS = 1024, 400, 100, 160
 BINS = WINDOW // 2 + 1
-PLAIN = replace(get_preset("small_16k").model, hidden_dim=16, num_heads=2)
+SMALL = get_preset("small_16k").model
+PLAIN = replace(SMALL, hidden_dim=16, num_heads=2, filter_windows=())
 
 
 def filter_of(log_power):
