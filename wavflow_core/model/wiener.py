@@ -58,7 +58,7 @@ class WienerFilter(nn.Module):
 
     def entering(self, x_t: Tensor) -> Tensor:
         """The state's spectra for the stream: ``(B, N, P)`` to ``(B, N, D)``."""
-        levels = _levels(analyse(self._whole(x_t), self.window, self.hop), x_t.dtype)
+        levels = _levels(self._spectra(x_t), x_t.dtype)
         return self.input_proj(levels).repeat_interleave(self.tokens, 1)[:, : x_t.shape[1]]
 
     def forward(
