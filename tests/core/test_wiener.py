@@ -157,6 +157,11 @@ def test_it_learns_from_all_its_weights_in_any_type_and_length(tokens, dtype):
     assert names == {name for name, p in model.named_parameters() if p.requires_grad}
 
 
+def test_ratios_count_where_a_window_tells_partials_apart():
+    model = WavFlow(replace(PLAIN, filter_windows=(2048, 1024, 1000, 256)))
+    assert [one.power.ratios is not None for one in model.wiener.filters()] == [1, 1, 0, 0]
+
+
 def test_a_window_holds_two_patches_and_refines_clean_estimates_alone():
     assert ModelConfig(filter_windows=(400, 1000)).filter_windows == (400, 1000)
     with pytest.raises(ConfigError, match=r"filter_windows is \(400, 300\).*two patches \(400\)"):

@@ -7,13 +7,14 @@ import math
 import torch
 from torch import nn
 
+from .ratios import RatioLayer
 from .wavflow import WavFlow
 
 TIME_EMBEDDING_STD = 0.02
 # Beside projected tokens, whose deviation is about 1: seen from the first step, and no disturbance.
 PART_EMBEDDING_STD = 0.3
 # Layers of a filter that do not begin at zero: those behind them do.
-FILTER_RANDOM = {"conv_in", "layers"}
+FILTER_RANDOM = {"conv_in", "layers", "enter"}
 
 
 @torch.no_grad()
@@ -52,4 +53,7 @@ def initialize(model: WavFlow, *, generator: torch.Generator) -> WavFlow:
             nn.init.zeros_(parameter)
         elif name == "sync_part_emb":
             nn.init.normal_(parameter, std=PART_EMBEDDING_STD, generator=generator)
+    for module in model.modules():
+        if isinstance(module, RatioLayer):
+            module.reset_kernels(generator)
     return model

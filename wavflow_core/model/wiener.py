@@ -9,12 +9,16 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from .blocks import Modulation
 from .layers import LayerFactory, layer_norm, modulate
+from .ratios import RatioLayer
 
 # Of a window, at most, lies between two of them.
 HOP = 0.4
 CHANNELS = 16
 # Windows from one row of a layer's kernel to the next.
 DILATIONS = (1, 2, 4)
+# Samples of a window that tells partials apart, and the layer before which their ratios count.
+FINE = 1024
+RATIOS_BEFORE = 2
 # Logarithm of the error's power over the noise's, before anything is learned: nothing is changed
 # near the noise, and near the data the state itself is taken.
 START = -4.0
@@ -145,6 +149,7 @@ class PowerNet(nn.Module):
         self.layers = nn.ModuleList(
             make.conv2d(CHANNELS, CHANNELS, 3, dilation=dilation) for dilation in DILATIONS
         )
+        self.ratios = RatioLayer(width, CHANNELS, make) if 2 * (bins - 1) >= FINE else None
         self.conv_out = make.conv2d(CHANNELS, 2, 1)
 
     def forward(self, stream: Tensor, rest: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,7 +165,10 @@ class PowerNet(nn.Module):
         x = self.conv_in(x.contiguous(memory_format=torch.channels_last))
         x = x + self.bin_emb.to(x.dtype)
         parts = self.layer_modulation(stream).transpose(1, 2).unsqueeze(-1)
-        for layer, part in zip(self.layers, parts.chunk(len(self.layers), 1), strict=True):
+        parts = parts.chunk(len(self.layers), 1)
+        for number, (layer, part) in enumerate(zip(self.layers, parts, strict=True)):
+            if number == RATIOS_BEFORE and self.ratios is not None:
+                x = x + self.ratios(x, stream)
             shift, scale = part.chunk(2, 1)
             x = x + layer(F.silu(x * (1 + scale) + shift))
         power, share = self.conv_out(F.silu(x)).unbind(1)
