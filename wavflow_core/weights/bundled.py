@@ -38,8 +38,8 @@ BUNDLED: Mapping[str, BundledFile] = {
     "model": BundledFile(
         filename="wavflow_foley_16k.safetensors",
         what="model",
-        size=14604552,
-        sha256="107bc198a8fa548d9bb4a457b0976feef7d09c3b02092ee8710a40071d73d2fd",
+        size=14648520,
+        sha256="11e3af74c756e4e7bf66659de6985d99e858f9cdc6f9bde5e67df36740af44f5",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
