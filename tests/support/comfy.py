@@ -273,15 +273,6 @@ class Server:
         queued = self.queue(prompt)
         return queued if isinstance(queued, Result) else self.wait(queued, seconds)
 
-    def wait_until_running(self, node_kind=None, seconds=30):
-        """Wait until something runs."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if self.get("/queue")["queue_running"]:
-                return
-            time.sleep(0.02)
-        raise TimeoutError("nothing began to run")
-
     def interrupt(self):
         status, _ = self.post("/interrupt", {})
         assert status == 200
