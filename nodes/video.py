@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -75,7 +76,8 @@ class LoadVideo(io.ComfyNode):
         """Find out what the file holds and name the part."""
         clip = open_video(choose_file(file), start=start, duration=duration or None)
         audio = LazyAudio(clip) if clip.has_audio else None
-        return io.NodeOutput(_to_video(clip), audio, float(clip.frame_rate), clip.seconds)
+        outputs = (_to_video(clip), audio, float(clip.frame_rate), clip.seconds)
+        return io.NodeOutput(*outputs, ui=_preview(file))
 
 
 class AddSoundToVideo(io.ComfyNode):
@@ -222,6 +224,15 @@ def _is_whole(footage: Footage) -> bool:
         footage.duration is None
         or (isinstance(footage, VideoClip) and footage.duration >= footage.total)
     )
+
+
+def _preview(choice: str) -> ui.PreviewVideo | None:
+    """For the bundled video, which the browser cannot fetch from a folder of ComfyUI's."""
+    if choice != BUNDLED_VIDEO:
+        return None
+    file = next(new_files("WavFlow/bundled", ".mp4", kind=io.FolderType.temp))
+    shutil.copyfile(choose_file(choice), file.path)
+    return ui.PreviewVideo([file.shown])
 
 
 def _read_sound(clip: VideoClip) -> AudioClip:

@@ -13,8 +13,10 @@ from support.media import make_video, packets
 from wavflow_core.media.audio import read_audio
 from wavflow_core.media.video import open_video
 from wavflow_core.picture import picture
+from wavflow_core.weights import bundled_file
 
 ROOT = Path(__file__).parents[2]
+BUNDLED = "demo_clip.mp4 (bundled)"
 SOUND = {"kind": "dict", "seconds": 1.0, "sample_rate": 16000, "channels": 1, "batch": 1}
 SUFFIXES = {
     "flac": ".flac",
@@ -101,6 +103,16 @@ for node in pack.nodes.NODES:
         assert text.startswith(f"# {title}\n")
         assert not [name for name in inputs + outputs if f"`{name}`" not in text], node
         assert not bare, f"{node} has inputs without a tooltip"
+
+
+@pytest.mark.comfyui
+def test_the_bundled_video_is_shown_as_an_uploaded_one_is(comfy):
+    with_sound = comfy.run(graph(v=load(BUNDLED), a=sound(), o=add(), s=save_video("o")))
+    (file,) = shown(comfy, with_sound, "v", "images")
+    assert file.is_relative_to(comfy.base / "temp")
+    assert file.read_bytes() == bundled_file("video").read_bytes()
+    own = comfy.run(graph(v=load(SILENT), a=sound(), o=add(), s=save_video("o")))
+    assert own.ok and "v" not in own.outputs  # the browser shows it from the input folder
 
 
 @pytest.mark.comfyui
