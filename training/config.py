@@ -180,8 +180,8 @@ class ExecutionConfig:
         compile: Compile the transformer's blocks.
         checkpoint_activations: Compute activations again in the backward pass: less memory for a
             third more work.
-        seed: Of the weights, the order, the crops, the noise and the times. Another one than
-            that of ``start.weights``, whose noise they know by heart.
+        seed: Of the weights, the order, the crops, the noise and the times. Give another one than
+            ``start.weights`` were trained with, who know its noise by heart.
     """
 
     device: str = "auto"
