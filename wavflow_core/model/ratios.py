@@ -58,16 +58,20 @@ class RatioLayer(nn.Module):
             stream: Its mean in each hop ``(B, T, D)``.
         """
         to_scale, from_scale = _tables(x.shape[-1], x)
-        seen = F.silu(self.enter(x)).contiguous() @ to_scale
-        now, lasting, once = seen.chunk(3, 1)
-        seen = now + lasting.mean(2, keepdim=True) + once.amax(2, keepdim=True)
+        now, lasting, once = F.silu(self.enter(x)).chunk(3, 1)
+        lasting = lasting.mean(2, keepdim=True)
+        now, lasting, once = (maps.contiguous() @ to_scale for maps in (now, lasting, once))
+        seen = now + lasting + once.amax(2, keepdim=True)
         told = (STREAM_GAIN * self.modulation(stream)).transpose(1, 2).unsqueeze(-1).float()
         level, sureness = told.chunk(2, 1)
         pitch = _moved(seen, self.gather).float()
         pitch = LEVEL * (SHARPNESS * pitch * (1 + sureness)).softmax(-1) * (1 + level)
         pitch = pitch.to(seen.dtype)
-        found = torch.cat((pitch, _moved(pitch, self.scatter)), 1) @ from_scale
-        return self.leave(found.contiguous(memory_format=torch.channels_last))
+        found = torch.cat((pitch, _moved(pitch, self.scatter)), 1)
+        # Left on the scale, which has fewer steps than there are frequencies; those below it have
+        # what is left by nothing.
+        nothing = self.leave(torch.zeros_like(found[:1, :, :1, :1]))
+        return self.leave(found) @ from_scale + nothing * (1 - from_scale.sum(0))
 
 
 def _moved(x: Tensor, kernels: Tensor) -> Tensor:
