@@ -39,7 +39,7 @@ BUNDLED: Mapping[str, BundledFile] = {
         filename="wavflow_foley_16k.safetensors",
         what="model",
         size=14648520,
-        sha256="11e3af74c756e4e7bf66659de6985d99e858f9cdc6f9bde5e67df36740af44f5",
+        sha256="9b77f4a0157812295c744dbde3673f83c0354a23077f4fde1971249247a90a11",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
