@@ -77,7 +77,7 @@ class LoadVideo(io.ComfyNode):
         clip = open_video(choose_file(file), start=start, duration=duration or None)
         audio = LazyAudio(clip) if clip.has_audio else None
         outputs = (_to_video(clip), audio, float(clip.frame_rate), clip.seconds)
-        return io.NodeOutput(*outputs, ui=_preview(file))
+        return io.NodeOutput(*outputs, ui=_preview(clip.path) if file == BUNDLED_VIDEO else None)
 
 
 class AddSoundToVideo(io.ComfyNode):
@@ -226,12 +226,10 @@ def _is_whole(footage: Footage) -> bool:
     )
 
 
-def _preview(choice: str) -> ui.PreviewVideo | None:
+def _preview(video: Path) -> ui.PreviewVideo:
     """For the bundled video, which the browser cannot fetch from a folder of ComfyUI's."""
-    if choice != BUNDLED_VIDEO:
-        return None
     file = next(new_files("WavFlow/bundled", ".mp4", kind=io.FolderType.temp))
-    shutil.copyfile(choose_file(choice), file.path)
+    shutil.copyfile(video, file.path)
     return ui.PreviewVideo([file.shown])
 
 
