@@ -60,7 +60,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--noise-shift", type=float, metavar="K", help="(default: as trained)")
     group.add_argument("--seed", type=int, default=0, help="of the first noise (default: 0)")
     group.add_argument("--weights", default="auto", help="auto, live, ema or ema2 (default: auto)")
-    group.add_argument("--batch-size", type=int, default=16, metavar="N", help="(default: 16)")
+    group.add_argument(
+        "--batch-size", type=int, metavar="N", help="(default: 16 on a card, 2 on a processor)"
+    )
     group.add_argument("--jobs", type=int, default=1, help="processes that make clips (default: 1)")
     group.add_argument("--device", default="auto", help="(default: auto)")
 

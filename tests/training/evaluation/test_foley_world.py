@@ -322,6 +322,7 @@ def test_the_program_writes_a_table_and_a_report(files, tmp_path, capsys):
     assert (sampler["steps"], sampler["noise_shift"]) == (1, 2)
     assert report["format"] == "wavflow.evaluation"
     assert list(report["rows"]) == ["real", "chance", "t2a"]
+    assert report["batch_size"] == 2  # what suits a processor
     assert str(tmp_path) not in out.read_text()
 
 
