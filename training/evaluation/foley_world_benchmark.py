@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 OTHER_SPLIT = "validation"  # of the real sounds whose distance to the test's is reported
 BASE, NEGATIVE = "vt2a", "negative"
-# A processor takes half as long again for a clip of 16 than for one of 2: memory is the limit.
+# On a processor a clip of 16 takes half as long again as one of 2.
 BATCH_ON_CARD, BATCH_ON_PROCESSOR = 16, 2
 
 
@@ -132,7 +132,7 @@ def evaluate(files: Files, settings: Settings) -> tuple[dict[str, Json], str]:
         distance = frechet_distance(made, real) if len(made) == len(real) else None
         summaries[name]["frechet_distance"] = distance
     report: dict[str, Json] = {
-        **_described(files, settings, model, maker.making, seeds),
+        **_described(files, settings, maker, seeds),
         "rows": summaries,
         **({"negative_prompt": effect} if effect else {}),
         "clips": {name: [record(item) for item in row.judged] for name, row in rows.items()},
@@ -173,14 +173,10 @@ def _maker(files: Files, settings: Settings, model: LoadedModel) -> Maker:
         weights=_weights(model.provenance),
         precision=str(model.dtype).removeprefix("torch."),
     )
-    batch_size = _batch_size(settings, model)
+    batch_size = settings.batch_size
+    if batch_size is None:
+        batch_size = BATCH_ON_PROCESSOR if model.device.type == "cpu" else BATCH_ON_CARD
     return Maker(model, encoders, making, files.work, batch_size=batch_size)
-
-
-def _batch_size(settings: Settings, model: LoadedModel) -> int:
-    if settings.batch_size is not None:
-        return settings.batch_size
-    return BATCH_ON_PROCESSOR if model.device.type == "cpu" else BATCH_ON_CARD
 
 
 def _weights(provenance: Provenance) -> str:
@@ -246,9 +242,10 @@ def _real_rows(
 
 
 def _described(
-    files: Files, settings: Settings, model: LoadedModel, making: Making, seeds: Sequence[int]
+    files: Files, settings: Settings, maker: Maker, seeds: Sequence[int]
 ) -> dict[str, Json]:
     """What the numbers are of, without anything of the machine."""
+    making = maker.making
     return {
         "benchmark": "FoleyWorld",
         "split": settings.split,
@@ -257,11 +254,11 @@ def _described(
         "clips_config": settings.clips.to_dict(),
         "sampler": asdict(making.sampler),
         "precision": making.precision,
-        "batch_size": _batch_size(settings, model),
+        "batch_size": maker.batch_size,
         "checkpoint": {
             "name": files.checkpoint.name,
             "sha256": making.checkpoint,
-            **asdict(model.provenance),
+            **asdict(maker.model.provenance),
         },
         "encoders": {"clip_sha256": making.clip, "synchformer_sha256": making.synchformer},
         "classifier": {"name": files.classifier.name, "sha256": file_hash(files.classifier)},
