@@ -36,13 +36,12 @@ from .failures import Failures, note_failure
 from .feature_store import STORAGE, Settings, ShardWriter
 from .manifest import Row, read_manifest
 from .program import run_program, say
+from .signals import PATIENCE, SIGNALS
 from .towers import Towers, encode, load_towers, save_empty_text
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_DURATION = 8.0
-# Launchers pass on signals that we had already; a signal this much later ends us at once.
-PATIENCE = 3.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,7 +262,7 @@ def _stopping_on_signals() -> Iterator[Callable[[], None]]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    previous = {item: signal.getsignal(item) for item in (signal.SIGINT, signal.SIGTERM)}
+    previous = {item: signal.getsignal(item) for item in SIGNALS}
     for item in previous:
         signal.signal(item, stop)
     try:

@@ -13,6 +13,7 @@ from support.launch import ROOT, environment, write_settings
 from support.tiny import inputs, model_config
 from support.training import make_data, one_process, run_config, run_settings
 
+from training import signals
 from training.data import TrainBatch
 from training.export import export_state
 from training.export import main as export_main
@@ -251,9 +252,12 @@ def test_clips_to_validate_on_that_cannot_be_read_are_named_and_left_out(tmp_pat
     assert "Left out clip1" in caplog.text
 
 
-def test_a_second_signal_interrupts_at_once():
-    with stop_on_signals():
-        os.kill(os.getpid(), signal.SIGINT)
+def test_a_signal_that_is_passed_on_changes_nothing_and_a_later_one_interrupts(monkeypatch):
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # of the launcher
+        assert stop.made
+        monkeypatch.setattr(signals, "PATIENCE", 0.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
