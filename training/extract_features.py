@@ -36,7 +36,7 @@ from .failures import Failures, note_failure
 from .feature_store import STORAGE, Settings, ShardWriter
 from .manifest import Row, read_manifest
 from .program import run_program, say
-from .signals import PATIENCE, SIGNALS
+from .signals import PATIENCE, handling_signals
 from .towers import Towers, encode, load_towers, save_empty_text
 
 logger = logging.getLogger(__name__)
@@ -262,14 +262,8 @@ def _stopping_on_signals() -> Iterator[Callable[[], None]]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    previous = {item: signal.getsignal(item) for item in SIGNALS}
-    for item in previous:
-        signal.signal(item, stop)
-    try:
+    with handling_signals(stop):
         yield let_finish
-    finally:
-        for item, handler in previous.items():
-            signal.signal(item, handler)
 
 
 def build_parser() -> argparse.ArgumentParser:

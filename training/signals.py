@@ -6,7 +6,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 logger = logging.getLogger(__name__)
@@ -45,9 +45,16 @@ def stop_on_signals() -> Iterator[StopRequest]:
         elif time.monotonic() > first + PATIENCE:
             raise KeyboardInterrupt
 
+    with handling_signals(handle):
+        yield request
+
+
+@contextlib.contextmanager
+def handling_signals(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let ``handle`` have SIGINT and SIGTERM inside, and whoever had them before afterwards."""
     previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
-        yield request
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
