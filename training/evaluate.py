@@ -160,9 +160,9 @@ def run(given: argparse.Namespace) -> int:
         if given.av_benchmark is not None:
             done = {item.id for item in result.measured}
             usable = [sound for sound in sounds if sound.id in done]
-            report["av_benchmark"], values = _run_av_benchmark(given, usable, originals, failures)
+            benchmark, values = _run_av_benchmark(given, usable, originals, failures)
             text.extend([values_table(values)] if values else [])
-            broken = not values and av_benchmark.is_installed()
+            report["av_benchmark"], broken = benchmark, "error" in benchmark
         failed = failures.found
         if given.sheet is not None:
             report["sheet"] = {"file": str(given.sheet), "ids": list(result.drawn)}
@@ -188,6 +188,8 @@ def _check(given: argparse.Namespace) -> None:
         raise WavFlowError(
             "--foley-world makes its own sounds; leave out RESULTS and --embeddings."
         )
+    if given.foley_world is not None:
+        _check_usual(given, ("tolerance", "duration", "max_failures", "sheet_rows"))
     if given.foley_world is None and not others:
         raise WavFlowError(
             "There is nothing to evaluate; give RESULTS, --embeddings or both, or --foley-world."
@@ -215,6 +217,21 @@ def _check(given: argparse.Namespace) -> None:
         av_benchmark.check_folder(given.av_benchmark)
 
 
+def _check_usual(given: argparse.Namespace, names: Iterable[str]) -> None:
+    """Options that --foley-world has no use for are not to be given beside it.
+
+    Raises:
+        WavFlowError: One was.
+    """
+    usual = build_parser().parse_args([])
+    for name in names:
+        if getattr(given, name) != getattr(usual, name):
+            raise WavFlowError(
+                f"--{name.replace('_', '-')} cannot be given with --foley-world, which measures "
+                f"whole clips, onsets within {1000 * TOLERANCE:g} ms; leave it out."
+            )
+
+
 def _find(given: argparse.Namespace) -> tuple[list[Sound], dict[str, Sound] | None, Failures]:
     """Results, originals by id, and the failures so far."""
     sounds, found = find_sounds(given.results)
@@ -237,9 +254,13 @@ def _run_av_benchmark(
 ) -> tuple[dict[str, Json], dict[str, float]]:
     """What the report says of it, and its numbers where it ran."""
     seconds = given.av_benchmark_seconds
-    layout, failed = av_benchmark.write_layout(
-        sounds, given.av_benchmark, originals=originals or {}, seconds=seconds
-    )
+    try:
+        layout, failed = av_benchmark.write_layout(
+            sounds, given.av_benchmark, originals=originals or {}, seconds=seconds
+        )
+    except WavFlowError as error:  # what was measured until here is not lost for it
+        logger.error("%s", error)
+        return {"folder": str(given.av_benchmark), "error": str(error)}, {}
     for failure in failed:
         failures.add(failure)
     typed = av_benchmark.commands(layout, seconds=seconds)
@@ -253,7 +274,7 @@ def _run_av_benchmark(
         return report, {}
     try:
         values = av_benchmark.run(layout, seconds=seconds, device=given.av_benchmark_device)
-    except WavFlowError as error:  # what was measured until here is not lost for it
+    except WavFlowError as error:
         logger.error("%s", error)
         return {**report, "error": str(error)}, {}
     finite = {name: value for name, value in values.items() if math.isfinite(value)}

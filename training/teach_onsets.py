@@ -25,6 +25,7 @@ from wavflow_core.config import AudioConfig
 from wavflow_core.devices import choose_device
 from wavflow_core.errors import ConfigError
 from wavflow_core.media.audio import AudioClip
+from wavflow_core.media.files import file_hash
 from wavflow_core.model import WavFlow
 from wavflow_core.model.patchify import to_waveform
 from wavflow_core.tensor_files import write_safetensors
@@ -136,11 +137,27 @@ def teach(config: TrainConfig, output: Path, *, optim: OptimConfig, keep: float 
         batch = collate([clips[first + i] for i in range(optim.batch_size)])
         return teacher.loss(batch.to(device))
 
-    finished = fit_for(output, teacher, loss_of, optim=optim, device=device)
+    made_from = {**_decisive(config), "clips": digest(rows), "keep": keep}
+    finished = fit_for(*(output, teacher, loss_of), optim=optim, made_from=made_from, device=device)
     if finished:
         write_safetensors(model.state_dict(), {}, output)
         logger.info("%s: the weights, for start.weights.", output)
     return finished
+
+
+def _decisive(config: TrainConfig) -> dict[str, object]:
+    """The settings that decide what the model begins with and what it is shown."""
+    sections = config.to_dict()
+    found: dict[str, object] = {"execution.seed": config.execution.seed}
+    for section in ("audio", "model", "flow", "start"):
+        values = sections[section]
+        assert isinstance(values, dict)
+        found |= {f"{section}.{name}": value for name, value in values.items()}
+    for name in ("crop", "drop_video", "drop_text", "overfit"):
+        found[f"data.{name}"] = getattr(config.data, name)
+    if config.start.weights is not None:
+        found["hash of start.weights"] = file_hash(Path(config.start.weights))[:16]
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

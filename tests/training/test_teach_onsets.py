@@ -15,6 +15,7 @@ from training.settings import write_config
 from training.sources import read_rows
 from training.teach_onsets import KEEP, OnsetTeacher, main, onset_targets, teach
 from wavflow_core.config import AudioConfig
+from wavflow_core.errors import WavFlowError
 from wavflow_core.features.store import save_features
 from wavflow_core.media.audio import AudioClip, write_audio
 from wavflow_core.model import WavFlow
@@ -150,6 +151,9 @@ def test_it_goes_on_where_it_was_stopped(struck, tmp_path, monkeypatch):
         patch.setattr(fit, "stop_on_signals", lambda: contextlib.nullcontext(StopAfterThree()))
         assert not teach(config, part, optim=optim(6))
     assert not part.exists()
+    other = settings(struck, start={"weights": str(tmp_path / "whole.safetensors")})
+    with pytest.raises(WavFlowError, match="start.weights None, now '.*whole.safetensors'"):
+        teach(other, part, optim=optim(6))
     assert teach(config, part, optim=optim(6))
     whole, resumed = load_file(tmp_path / "whole.safetensors"), load_file(part)
     for name, tensor in whole.items():

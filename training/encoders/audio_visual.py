@@ -29,7 +29,7 @@ from ..evaluation.spectra import BANDS, FLOOR_DB, HOP_SECONDS
 from ..program import INTERRUPTED, run_program
 from .fit import fit_for
 from .looks import Looks
-from .options import add_options, looks_of, optim_of
+from .options import add_options, looks_of, made_from_looks, optim_of
 from .patches import whiten_patches
 
 PRESET = "synchformer_small"
@@ -180,7 +180,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loss = SegmentLoss(
             model, looks, batch_size=given.batch_size, seed=given.seed, device=device
         )
-        if not fit_for(given.output, model, loss, optim=optim, device=device):
+        made_from = made_from_looks(given, looks)
+        if not fit_for(
+            *(given.output, model, loss), optim=optim, made_from=made_from, device=device
+        ):
             return INTERRUPTED
         save_encoder(model.video.half().cpu(), given.output, licence=given.license)
         return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -24,18 +25,33 @@ logger = logging.getLogger(__name__)
 
 # The loss of a step, which must follow from the step's number alone, and figures to show.
 Loss = Callable[[int], tuple[Tensor, dict[str, float]]]
+# What else a state depends on: names and values that JSON knows.
+MadeFrom = Mapping[str, object]
 
 SAVE_EVERY = 250
 SHOW_EVERY = 25
 
 
 def fit_for(
-    output: Path, model: nn.Module, loss_of: Loss, *, optim: OptimConfig, device: torch.device
+    output: Path,
+    model: nn.Module,
+    loss_of: Loss,
+    *,
+    optim: OptimConfig,
+    made_from: MadeFrom,
+    device: torch.device,
 ) -> bool:
     """:func:`fit` until it ends or a signal comes, with the state beside the file it is for."""
     state = output.with_name(f"{output.stem}.state.safetensors")
     with stop_on_signals() as stop:
-        return fit(model, loss_of, optim=optim, state=state, stop=stop, device=device)
+        return fit(
+            *(model, loss_of),
+            optim=optim,
+            made_from=made_from,
+            state=state,
+            stop=stop,
+            device=device,
+        )
 
 
 def fit(
@@ -43,6 +59,7 @@ def fit(
     loss_of: Loss,
     *,
     optim: OptimConfig,
+    made_from: MadeFrom,
     state: Path,
     stop: StopRequest,
     device: torch.device,
@@ -53,6 +70,7 @@ def fit(
         model: All that is trained, on the device.
         loss_of: The loss of a step and figures to show.
         optim: Steps, rate, schedule and clipping; the batch is the loss's matter.
+        made_from: Whatever else decides what comes of it, such as the seed and the clips.
         state: File that keeps weights, moments and step.
         stop: Looked at between two steps.
         device: Where the model is.
@@ -61,10 +79,11 @@ def fit(
         Whether the last step was reached.
 
     Raises:
-        WavFlowError: The loss is no longer a number.
+        WavFlowError: The loss is no longer a number, or the state was made otherwise.
     """
     optimizer = make_optimizer(model, optim, device=device)
-    begin = _restore(model, optimizer, state) if is_file(state) else 0
+    made = json.dumps({**asdict(optim), **made_from})
+    begin = _restore(model, optimizer, state, made) if is_file(state) else 0
     model.train()
     with tqdm(total=optim.steps, initial=begin, unit="step") as bar:
         for step in range(begin, optim.steps):
@@ -83,7 +102,7 @@ def fit(
             if done % SAVE_EVERY == 0 or stop.made or done == optim.steps:
                 write_safetensors(
                     dict(named_tensors(model, optimizer, [])),
-                    {"progress": json.dumps({"step": done})},
+                    {"progress": json.dumps({"step": done}), "made_from": made},
                     state,
                 )
             if stop.made:
@@ -91,8 +110,17 @@ def fit(
     return True
 
 
-def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> int:
-    step = json_field(read_metadata(path), "progress", path)["step"]
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, made: str) -> int:
+    metadata = read_metadata(path)
+    before, now = json_field(metadata, "made_from", path), json.loads(made)
+    others = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if others:
+        changed = ", ".join(f"{n} {before.get(n)!r}, now {now.get(n)!r}" for n in others)
+        raise WavFlowError(
+            f"{str(path)!r} was made with {changed}. Give what it was made with to go on, or "
+            "another output file, or delete this one."
+        )
+    step = json_field(metadata, "progress", path)["step"]
     assert isinstance(step, int)
     tensors = read_safetensors(path)
 

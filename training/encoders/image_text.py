@@ -26,7 +26,7 @@ from ..draws import seed_of
 from ..program import INTERRUPTED, run_program
 from .fit import fit_for
 from .looks import Looks
-from .options import add_options, looks_of, optim_of
+from .options import add_options, looks_of, made_from_looks, optim_of
 
 PRESET = "clip_small"
 MOVED = 6  # pixels by which a picture is moved at the most, either way
@@ -117,7 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loss = ImageText(
             model, looks, tokens, batch_size=given.batch_size, seed=given.seed, device=device
         )
-        if not fit_for(given.output, model, loss, optim=optim, device=device):
+        made_from = made_from_looks(given, looks)
+        if not fit_for(
+            *(given.output, model, loss), optim=optim, made_from=made_from, device=device
+        ):
             return INTERRUPTED
         save_encoder(to_encoder(model).half(), given.output, licence=given.license)
         return 0

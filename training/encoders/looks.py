@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,13 @@ from wavflow_core.config import CLIP_FPS, SYNC_FPS, frame_counts
 from wavflow_core.errors import WavFlowError
 from wavflow_core.features.preprocess import clip_frame, sync_frame
 from wavflow_core.media.audio import AudioClip, read_audio
-from wavflow_core.media.files import atomic_path, is_file
+from wavflow_core.media.files import atomic_path, is_file, make_folder
 from wavflow_core.media.video import FrameRequest, open_video, stream_frames
 
 from ..evaluation.spectra import BANDS, HOP_SECONDS, log_mel, mono
+from ..lock import only_run_in
 from ..manifest import Row, read_manifest
+from ..pool import check_jobs, in_processes
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +82,12 @@ def read_looks(
         at_least: Clips that a batch needs.
 
     Raises:
-        WavFlowError: The manifest or a clip cannot be read, or there are too few.
+        WavFlowError: The manifest or a clip cannot be read, there are too few, another run
+            decodes into the cache, or a process has died.
     """
+    check_jobs(jobs)
     rows, failures = read_manifest(manifest)
-    rows = [row for row in rows if row.video is not None and row.caption]
+    rows = [row for row in rows if _shows_and_tells(row)]
     if failures or not rows:
         reason = failures[0].reason if failures else "no row has a video and a caption"
         raise WavFlowError(f"{str(manifest)!r} cannot be used to train encoders: {reason}")
@@ -93,18 +97,38 @@ def read_looks(
             "smaller --batch-size."
         )
     ids = [row.id for row in rows]
-    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
-    description = {**asdict(settings), "clips": len(ids), "digest": digest}
+    description = {**asdict(settings), "clips": len(ids), "digest": _digest(rows)}
     if not _matches(cache, description):
-        cache.mkdir(parents=True, exist_ok=True)
-        (cache / DESCRIPTION).unlink(missing_ok=True)
-        _decode_all(rows, cache, settings, jobs=jobs)
-        with atomic_path(cache / DESCRIPTION) as path:
-            path.write_text(json.dumps(description), encoding="utf-8")
+        make_folder(cache)
+        with only_run_in(cache):
+            (cache / DESCRIPTION).unlink(missing_ok=True)
+            _decode_all(rows, cache, settings, jobs=jobs)
+            with atomic_path(cache / DESCRIPTION) as path:
+                path.write_text(json.dumps(description), encoding="utf-8")
     arrays = {
         name: np.load(cache / f"{name}.npy", mmap_mode="r") for name in _shapes(settings, len(ids))
     }
     return Looks(ids=ids, captions=[row.caption for row in rows], **arrays)
+
+
+def _shows_and_tells(row: Row) -> bool:
+    return row.video is not None and row.has_video and row.has_text and bool(row.caption)
+
+
+def _digest(rows: Sequence[Row]) -> str:
+    """Which parts of which files these are, and as of when."""
+    parts = [[row.id, row.start, row.duration, *_marks(row)] for row in rows]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _marks(row: Row) -> list[object]:
+    """Size and time of the files of a row; one that is missing is reported where it is read."""
+    found: list[object] = []
+    for path in (row.video, row.audio):
+        with contextlib.suppress(OSError):
+            facts = path.stat() if path is not None else None
+            found.append(facts and [facts.st_size, facts.st_mtime_ns])
+    return found
 
 
 def _matches(cache: Path, description: dict[str, object]) -> bool:
@@ -128,15 +152,10 @@ def _decode_all(rows: Sequence[Row], cache: Path, settings: LookSettings, *, job
         for name, (shape, dtype) in _shapes(settings, len(rows)).items()
     }
     read = partial(_decode, settings=settings)
-    with ProcessPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        decoded = tqdm(pool.map(read, rows, chunksize=8), total=len(rows), desc="decoding")
-        try:
-            for number, parts in enumerate(decoded):
-                for array, part in zip(arrays.values(), parts, strict=True):
-                    array[number] = part
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    decoded = tqdm(in_processes(read, rows, jobs=jobs), total=len(rows), desc="decoding")
+    for number, parts in enumerate(decoded):
+        for array, part in zip(arrays.values(), parts, strict=True):
+            array[number] = part
     for array in arrays.values():
         array.flush()
 
@@ -154,9 +173,11 @@ def _decode(row: Row, settings: LookSettings) -> tuple[np.ndarray, np.ndarray, n
         ),
     ]
     taken: list[list[torch.Tensor]] = [[], []]
-    for index, _, frame in stream_frames(open_video(row.video, start=row.start), requests):
+    video = open_video(row.video, start=row.start, duration=row.duration)
+    for index, _, frame in stream_frames(video, requests):
         taken[index].append(frame)
-    clip = read_audio(row.audio or row.video, start=row.start, duration=settings.duration)
+    seconds = min(row.duration or settings.duration, settings.duration)
+    clip = read_audio(row.audio or row.video, start=row.start, duration=seconds)
     sound = mono(AudioClip(waveform=clip.waveform, sample_rate=clip.sample_rate), rate=RATE)
     samples = round(settings.duration * RATE)
     sound = torch.nn.functional.pad(sound[:samples], (0, max(0, samples - len(sound))))

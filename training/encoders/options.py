@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from pathlib import Path
 
 from ..config import OptimConfig
@@ -45,6 +47,13 @@ def looks_of(given: argparse.Namespace) -> Looks:
         jobs=given.jobs,
         at_least=given.batch_size,
     )
+
+
+def made_from_looks(given: argparse.Namespace, looks: Looks) -> dict[str, object]:
+    """What decides about the weights beside the optimizer, see :func:`~.fit.fit`."""
+    told = json.dumps([looks.ids, looks.captions])
+    clips = hashlib.sha256(told.encode()).hexdigest()[:16]
+    return {"seed": given.seed, "seconds": given.seconds, "clips": clips}
 
 
 def optim_of(

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import logging
 import math
+import os
 import shlex
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -98,6 +99,17 @@ def write_layout(
     if not (math.isfinite(seconds) and seconds > 0):
         raise WavFlowError(f"The window is {seconds!r}; it must be above 0 seconds.")
     check_folder(folder)
+    try:
+        return _write_layout(sounds, folder, originals, seconds)
+    except OSError as error:
+        raise WavFlowError(
+            f"{str(folder)!r} cannot be written: {error.strerror}; choose another."
+        ) from error
+
+
+def _write_layout(
+    sounds: Iterable[Sound], folder: Path, originals: Mapping[str, Sound], seconds: float
+) -> tuple[Layout, list[Failure]]:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:40]}.") as name:
         layout = Layout(folder=Path(name) / "layout")
         layout.generated.mkdir(parents=True)
@@ -133,17 +145,20 @@ def check_folder(folder: Path) -> None:
     """Find out before the work whether the folder can be made.
 
     Raises:
-        WavFlowError: It holds something, is a file, or its parent is missing.
+        WavFlowError: It holds something, is a file, or its parent is missing or not to be written.
     """
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         has_parent = folder.parent.is_dir()
+        writable = os.access(folder.parent, os.W_OK)
     except OSError as error:
         raise WavFlowError(f"{str(folder)!r} cannot be used: {error.strerror}.") from error
     if taken:
         raise WavFlowError(f"{str(folder)!r} exists and is not an empty folder; choose another.")
     if not has_parent:
         raise WavFlowError(f"The folder of {str(folder)!r} does not exist; create it first.")
+    if not writable:
+        raise WavFlowError(f"{str(folder.parent)!r} cannot be written to; choose another folder.")
 
 
 def is_installed() -> bool:

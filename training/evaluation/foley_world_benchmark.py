@@ -46,7 +46,7 @@ from .report import Json
 
 logger = logging.getLogger(__name__)
 
-OTHER_SPLIT = "validation"  # of the real sounds whose distance to the test's is reported
+OTHER_SPLIT = "validation"  # of the real sounds whose distance to those judged is reported
 BASE, NEGATIVE = "vt2a", "negative"
 # On a processor a clip of 16 takes half as long again as one of 2.
 BATCH_ON_CARD, BATCH_ON_PROCESSOR = 16, 2
@@ -115,8 +115,9 @@ def evaluate(files: Files, settings: Settings) -> tuple[dict[str, Json], str]:
     make_folder(files.work)
     with only_run_in(files.work):
         cases = make_cases(seeds, settings.clips, files.work / "clips", jobs=settings.jobs)
+        first = settings.count if settings.split == OTHER_SPLIT else 0
         others = hear_clips(
-            split_seeds(OTHER_SPLIT, settings.count),
+            split_seeds(OTHER_SPLIT, settings.count, start=first),
             files.work / "spectra",
             seconds=settings.clips.seconds,
             jobs=settings.jobs,

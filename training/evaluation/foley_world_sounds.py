@@ -108,7 +108,10 @@ class Maker:
         self._describe()
         jobs = [(index, show(task, cases, index)) for index in range(len(cases))]
         wanted = [(index, shown) for index, shown in jobs if shown is not None]
-        paths = {cases[n].id: self._sounds / task / f"{cases[n].id}.wav" for n, _ in wanted}
+        paths = {
+            cases[n].id: self._sounds / task / f"{_name(cases[n], shown)}.wav"
+            for n, shown in wanted
+        }
         missing = [(n, shown) for n, shown in wanted if not is_file(paths[cases[n].id])]
         with tqdm(
             total=len(wanted), initial=len(wanted) - len(missing), desc=task, unit="sound"
@@ -199,6 +202,13 @@ def synthesize_batch(
     waveforms = to_waveform(tokens.cpu(), config.audio, samples=lengths.samples)
     rate = config.audio.sample_rate
     return [AudioClip(waveform=row[None], sample_rate=rate) for row in waveforms]
+
+
+def _name(case: Case, shown: Shown) -> str:
+    """Of a case's sound: which other clip's video or caption is shown depends on their number."""
+    if shown.video in (None, case) and shown.prompt in ("", case.caption):
+        return case.id
+    return f"{case.id}-{_key([shown.video and shown.video.id, shown.prompt])}"
 
 
 def _key(content: object) -> str:

@@ -212,7 +212,14 @@ def train(given: argparse.Namespace) -> int:
     torch.manual_seed(seed_of(given.seed, "classifier weights"))
     model = Classifier()
     loss = SoundsLoss(model, sounds, batch_size=given.batch_size, seed=given.seed)
-    if not fit_for(given.output, model, loss, optim=optim, device=torch.device("cpu")):
+    made_from = {
+        "data": f"FoleyWorld {VERSION}",
+        "count": given.count,
+        "seconds": given.seconds,
+        "seed": given.seed,
+    }
+    device = torch.device("cpu")
+    if not fit_for(*(given.output, model, loss), optim=optim, made_from=made_from, device=device):
         return INTERRUPTED
     accuracy = measure(model, checked)
     logger.info("Accuracy on %d clips of the validation split: %s.", len(checked.labels), accuracy)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,10 +15,10 @@ from wavflow_core.media.audio import AudioClip
 from wavflow_core.media.files import is_file, make_folder
 from wavflow_core.tensor_files import read_safetensors, write_safetensors
 
+from ..pool import in_processes
 from .classifier_model import label, spectrum
 from .clip import VERSION
 from .motion import simulate
-from .parallel import start_worker
 from .scene import make_scene
 from .sound import synthesize
 
@@ -52,7 +50,7 @@ def hear_clips(seeds: Sequence[int], folder: Path, *, seconds: float, jobs: int)
         jobs: Processes.
 
     Raises:
-        WavFlowError: A file cannot be written or is damaged.
+        WavFlowError: A file cannot be written or is damaged, or a process has died.
     """
     make_folder(folder)
     parts = [seeds[first : first + SHARD] for first in range(0, len(seeds), SHARD)]
@@ -62,27 +60,12 @@ def hear_clips(seeds: Sequence[int], folder: Path, *, seconds: float, jobs: int)
     missing = [(part, path) for part, path in zip(parts, paths, strict=True) if not is_file(path)]
     there = len(seeds) - sum(len(part) for part, _ in missing)
     with tqdm(total=len(seeds), initial=there, desc="sounds", unit="clip") as bar:
-        for count in _write_all(missing, seconds, jobs):
+        write = partial(_write_shard, seconds=seconds)
+        for count in in_processes(write, missing, jobs=jobs):
             bar.update(count)
     files = [read_safetensors(path) for path in paths]
     spectra, labels = (torch.cat([file[name] for file in files]) for name in NAMES)
     return Sounds(spectra=spectra, labels=labels)
-
-
-def _write_all(
-    missing: Sequence[tuple[Sequence[int], Path]], seconds: float, jobs: int
-) -> Iterator[int]:
-    write = partial(_write_shard, seconds=seconds)
-    if jobs == 1 or len(missing) < 2:
-        yield from map(write, missing)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
-        try:
-            yield from pool.map(write, missing)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _write_shard(job: tuple[Sequence[int], Path], seconds: float) -> int:

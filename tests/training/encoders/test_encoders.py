@@ -1,5 +1,8 @@
 """Small encoders learn what they are meant to, on worlds simple enough to be learned at once."""
 
+import os
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from training.encoders.image_text import MOVED, vary
 from training.encoders.image_text import main as train_clip
 from training.encoders.looks import Looks, LookSettings, read_looks
 from training.encoders.patches import whiten_patches
+from training.lock import only_run_in
 from training.manifest import Row, write_manifest
 from training.signals import StopRequest
 from wavflow_core.errors import WavFlowError
@@ -63,6 +67,46 @@ def test_clips_are_decoded_once_and_as_the_encoders_will_see_them(manifest, tmp_
     assert (tmp_path / "cache" / "frames.npy").stat().st_mtime_ns == before
 
 
+def test_clips_that_have_changed_are_decoded_again(manifest, tmp_path):
+    settings = LookSettings(duration=2.0)
+    before = read_looks(manifest, tmp_path / "cache", settings, jobs=1).frames[2].copy()
+    tiny_video(tmp_path / "clip2.mp4", seconds=2.0, number=9)
+    os.utime(tmp_path / "clip2.mp4", ns=(1, 1))  # whatever a clock may say
+    after = read_looks(manifest, tmp_path / "cache", settings, jobs=1).frames[2]
+    assert not np.array_equal(after, before)
+
+
+def test_two_runs_do_not_decode_into_one_cache(manifest, tmp_path):
+    (tmp_path / "cache").mkdir()
+    settings = LookSettings(duration=2.0)
+    with only_run_in(tmp_path / "cache"), pytest.raises(WavFlowError, match="Another run"):
+        read_looks(manifest, tmp_path / "cache", settings, jobs=1)
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
+def test_of_a_clip_only_its_own_part_is_seen_and_heard(tmp_path):
+    path = tmp_path / "long.mp4"
+    tiny_video(path, seconds=3.0, number=1)
+    rows = [
+        Row(id="part", video=path, caption="a", start=1.0, duration=0.5),
+        Row(id="rest", video=path, caption="a", start=1.0),
+        Row(id="unseen", video=path, caption="a", has_video=False),
+        Row(id="untold", video=path, caption="a", has_text=False),
+    ]
+    write_manifest(rows, tmp_path / "parts.csv")
+    looks = read_looks(
+        tmp_path / "parts.csv", tmp_path / "cache", LookSettings(duration=1.5), jobs=1
+    )
+    assert looks.ids == ["part", "rest"]
+    part, rest = looks.frames
+    assert np.array_equal(part[:12], rest[:12])
+    assert (part[13:] == part[13]).all()
+    assert not np.array_equal(part[13:], rest[13:])
+    heard, all_heard = looks.sounds
+    assert (heard[:, 60:] == heard.min()).all()
+    assert all_heard[:, 60:].max() > heard.min()
+
+
 def test_both_programs_write_encoders_that_the_rest_loads(manifest, tmp_path):
     options = ["--cache", str(tmp_path / "cache"), "--seconds", "2", "--steps", "3"]
     options += ["--batch-size", "4", "--jobs", "1", "--device", "cpu"]
@@ -92,6 +136,8 @@ def test_too_few_clips_and_rows_without_captions_are_refused(manifest, tmp_path,
     options = ["--cache", str(tmp_path / "cache"), "-o", str(tmp_path / "x.safetensors")]
     assert train_clip([str(manifest), *options, "--batch-size", "5"]) == 2
     assert "There are 4 clips, fewer than a batch of 5" in capsys.readouterr().err
+    assert train_clip([str(manifest), *options, "--jobs", "0"]) == 2
+    assert "jobs is 0; it must be 1 or more" in capsys.readouterr().err
     write_manifest([Row(id="a", video=tmp_path / "clip0.mp4")], tmp_path / "none.csv")
     with pytest.raises(WavFlowError, match="no row has a video and a caption"):
         read_looks(tmp_path / "none.csv", tmp_path / "cache", LookSettings(), jobs=1)
@@ -121,9 +167,8 @@ def test_the_video_tower_learns_when_something_happens(tmp_path):
     with torch.no_grad():
         before = loss(10_000)[1]["moment"]
     optim = OptimConfig(steps=80, lr=1e-3, warmup_steps=10, schedule="cosine")
-    assert fit(
-        model, loss, optim=optim, state=tmp_path / "s.safetensors", stop=StopRequest(), device=CPU
-    )
+    options = {"optim": optim, "made_from": {}, "stop": StopRequest(), "device": CPU}
+    assert fit(model, loss, state=tmp_path / "s.safetensors", **options)
     model.eval()
     with torch.no_grad():
         after = np.mean([loss(10_000 + step)[1]["moment"] for step in range(6)])
@@ -144,9 +189,9 @@ def test_a_fit_that_was_stopped_goes_on_exactly(tmp_path):
         return loss
 
     optim = OptimConfig(steps=20, lr=0.1, warmup_steps=2, schedule="cosine")
-    options = {"optim": optim, "stop": StopRequest(), "device": CPU}
+    options = {"optim": optim, "made_from": {"seed": 1}, "device": CPU}
     whole, cut, again = model(), model(), model()
-    fit(whole, loss_of(whole), state=tmp_path / "whole.safetensors", **options)
+    fit(whole, loss_of(whole), state=tmp_path / "w.safetensors", stop=StopRequest(), **options)
     stop = StopRequest()
 
     def stopping(step):
@@ -154,8 +199,11 @@ def test_a_fit_that_was_stopped_goes_on_exactly(tmp_path):
         return loss_of(cut)(step)
 
     state = tmp_path / "cut.safetensors"
-    assert not fit(cut, stopping, state=state, optim=optim, stop=stop, device=CPU)
-    assert fit(again, loss_of(again), state=state, **options)
+    assert not fit(cut, stopping, state=state, stop=stop, **options)
+    for changed in ({"made_from": {"seed": 2}}, {"optim": replace(optim, lr=0.2)}):
+        with pytest.raises(WavFlowError, match=r"(seed 1, now 2|lr 0.1, now 0.2)\. Give what"):
+            fit(again, loss_of(again), state=state, stop=StopRequest(), **{**options, **changed})
+    assert fit(again, loss_of(again), state=state, stop=StopRequest(), **options)
     assert torch.equal(again.weight, whole.weight)
 
 
@@ -166,6 +214,7 @@ def test_a_loss_that_is_no_number_stops_the_fit(tmp_path):
             network,
             lambda _: (network.weight.sum() * torch.nan, {}),
             optim=OptimConfig(steps=2),
+            made_from={},
             state=tmp_path / "s.safetensors",
             stop=StopRequest(),
             device=CPU,

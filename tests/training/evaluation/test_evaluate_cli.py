@@ -209,6 +209,28 @@ def test_a_failure_of_av_benchmark_does_not_lose_the_rest(tmp_path, folders, mon
     assert len(read(report)["clips"]) == 3
 
 
+def test_folders_that_cannot_be_written_do_not_lose_the_rest(tmp_path, folders, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluate.av_benchmark, "_write_pair", full)
+    results, originals = folders
+    report = tmp_path / "r.json"
+    options = ("--av-benchmark", tmp_path / "bench", "-o", report)
+    assert run(results, "--reference", originals, *options) == 1
+    assert "No space left on device; choose another" in read(report)["av_benchmark"]["error"]
+    assert len(read(report)["clips"]) == 3
+
+
+def test_a_folder_above_that_cannot_be_written_to_is_told_before_the_work(
+    tmp_path, folders, capsys, monkeypatch
+):
+    monkeypatch.setattr("training.evaluation.av_benchmark.os.access", lambda *_: False)
+    options = ("--av-benchmark", tmp_path / "bench")
+    assert run(folders[0], "--reference", folders[1], *options) == 2
+    assert "cannot be written to; choose another folder" in capsys.readouterr().err
+
+
 def test_an_interrupt_writes_nothing(tmp_path, folders, capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

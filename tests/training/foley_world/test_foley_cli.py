@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training import pool
 from training.foley_world import __main__ as cli
 from training.foley_world import parallel
 from training.foley_world.clip import ClipConfig, make_clip
+from training.lock import only_run_in
 from training.manifest import read_manifest
 from training.probing import check_row
 from wavflow_core.media.audio import read_audio
@@ -25,9 +27,8 @@ def run(out, *more, count=3):
 
 
 def contents(folder):
-    return {
-        path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".mp4"
-    }
+    tables_and_sounds = (path for path in sorted(folder.iterdir()) if path.suffix != ".mp4")
+    return {path.name: path.read_bytes() for path in tables_and_sounds if path.name != ".lock"}
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +88,17 @@ def test_the_program_with_several_processes_makes_the_same_clips(folder, tmp_pat
     assert contents(tmp_path / "two") == contents(folder)
 
 
+def test_two_runs_do_not_make_clips_in_one_folder(tmp_path, capsys):
+    (tmp_path / "clips").mkdir()
+    with only_run_in(tmp_path / "clips"):
+        assert run(tmp_path / "clips") == 2
+    assert "Another run works in" in capsys.readouterr().err
+    assert not list((tmp_path / "clips").glob("foley_*"))
+
+
 def test_a_process_that_dies_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(parallel, "write_clip", os.abort)
-    monkeypatch.setattr(parallel, "start_worker", os.abort)
+    monkeypatch.setattr(pool, "start_worker", os.abort)
     assert run(tmp_path / "clips", "--jobs", "2") == 2
     assert "has died, perhaps for want of memory" in capsys.readouterr().err
 
@@ -99,20 +108,20 @@ def test_a_run_that_was_interrupted_goes_on_and_repeats_nothing(
 ):
     out, real, made = tmp_path / "clips", parallel.write_clip, []
 
-    def stop_after_one(seed, config, into):
+    def stop_after_one(seed, **given):
         if made:
             raise KeyboardInterrupt
         made.append(seed)
-        return real(seed, config, into)
+        return real(seed, **given)
 
     monkeypatch.setattr(parallel, "write_clip", stop_after_one)
     assert run(out, "--split", "validation") == 130
     assert "what was finished stays" in capsys.readouterr().err
     assert [row.id for row in read_manifest(out / "manifest.csv")[0]] == ["foley_10000000"]
 
-    def count(seed, config, into):
+    def count(seed, **given):
         made.append(seed)
-        return real(seed, config, into)
+        return real(seed, **given)
 
     monkeypatch.setattr(parallel, "write_clip", count)
     assert run(out, "--split", "validation") == 0
