@@ -79,12 +79,16 @@ class Clips(Dataset[TrainBatch]):
         return len(self.rows)
 
     def __getitem__(self, position: int) -> TrainBatch:
-        """The clip at a position, or where it cannot be read the next one that can."""
+        """The clip at a position, or where it cannot be read the next of its epoch that can.
+
+        Not that of the next row: what is damaged together lies together.
+        """
         count, seed = len(self.rows), self.config.execution.seed
-        clip = clip_at(position, seed=seed, count=count)
+        epoch, place = divmod(position, count)
         failures = []
         for attempt in range(min(ATTEMPTS, count)):
-            index = (clip + attempt) % count
+            other = epoch * count + (place + attempt) % count
+            index = clip_at(other, seed=seed, count=count)
             try:
                 return self.at(index, position, failures=tuple(failures))
             except (WavFlowError, OSError) as error:

@@ -20,6 +20,8 @@ from wavflow_core.devices import choose_device
 
 # A rank may save or draw samples alone for a while before the others hear of it.
 TIMEOUT = timedelta(minutes=30)
+# Where each works through a share of its own, the slowest may be far behind.
+PATIENT = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,12 +64,13 @@ class World:
 
 
 @contextlib.contextmanager
-def connect(device: str = "auto") -> Iterator[World]:
+def connect(device: str = "auto", *, timeout: timedelta = TIMEOUT) -> Iterator[World]:
     """Join the other processes, if there are any, and part from them at the end.
 
     Args:
         device: As in :func:`~wavflow_core.devices.choose_device`; processes of one machine that
             compute on ``cuda`` take one card each.
+        timeout: How long one waits for the others.
 
     Raises:
         ConfigError: There is no such device here.
@@ -83,7 +86,7 @@ def connect(device: str = "auto") -> Iterator[World]:
     joined = size > 1 and not dist.is_initialized()
     if joined:
         backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=TIMEOUT)
+        dist.init_process_group(backend, timeout=timeout)
     try:
         yield World(rank=rank, size=size, device=chosen)
     finally:

@@ -30,7 +30,7 @@ from wavflow_core.features.extractor import frame_requests
 
 from . import extraction_plan as planning
 from .decoding import DecodedClips, decode, default_workers
-from .distributed import World, connect
+from .distributed import PATIENT, World, connect
 from .extraction_plan import Plan
 from .failures import Failures, note_failure
 from .feature_store import STORAGE, Settings, ShardWriter
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = build_parser().parse_args(arguments)
 
     def work() -> int:
-        with _stopping_on_signals() as let_finish, connect(given.device) as world:
+        with _stopping_on_signals() as let_finish, connect(given.device, timeout=PATIENT) as world:
             if not world.is_main:
                 say(logging.ERROR)
             extract(given, world, let_finish)

@@ -34,6 +34,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
         WavFlowError: Another run holds it; it is named.
     """
     if fcntl is None:
+        logger.warning("%s cannot be locked on this system; start one run alone in it.", folder)
         yield
         return
     try:

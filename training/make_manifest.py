@@ -49,6 +49,8 @@ def make_manifest(given: argparse.Namespace) -> None:
     """
     if given.output.suffix.lower() != ".csv":
         raise WavFlowError(f"--output is {str(given.output)!r}; give a file ending in .csv.")
+    if not given.output.absolute().parent.is_dir():
+        raise WavFlowError(f"The folder of {str(given.output)!r} does not exist; create it first.")
     rows, failed = list_clips(given)
     rows, unusable = check_rows(rows, workers=given.workers)
     failed = [*failed, *unusable]

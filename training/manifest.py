@@ -169,5 +169,5 @@ def _seconds(cells: Mapping[str, str], column: str) -> float | None:
 def _relative(path: Path | None, folder: Path) -> str:
     if path is None:
         return ""
-    resolved = path.resolve()
+    resolved = path.parent.resolve() / path.name  # a link's own name tells what it leads to
     return str(resolved.relative_to(folder) if resolved.is_relative_to(folder) else resolved)

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from wavflow_core.batch import Failure
-from wavflow_core.media.files import is_file, make_folder
+from wavflow_core.errors import WavFlowError
+from wavflow_core.media.files import make_folder
 
 from .build import share_out, start_model
 from .config import TrainConfig
@@ -105,6 +106,7 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
     optimizer = make_optimizer(model, config.optim, device=world.device)
     averages = [Average(model, decay=decay) for decay in config.ema.decays]
     progress = restore(saved, model, optimizer, averages) if saved else Progress()
+    _check_alike(world, progress, data)
     held_out = _held_out(config)
     log = None
     if world.is_main:
@@ -126,6 +128,21 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
         log=log,
     )
     return run, progress
+
+
+def _check_alike(world: World, progress: Progress, data: str) -> None:
+    """See that all processes go on from the same state with the same clips.
+
+    Raises:
+        WavFlowError: They do not, as where each machine writes to a disk of its own.
+    """
+    found = world.gather((progress.step, data))
+    if any(other != found[0] for other in found):
+        told = ", ".join(f"{n}: {step} ({clips})" for n, (step, clips) in enumerate(found))  # pyright: ignore
+        raise WavFlowError(
+            "The processes do not begin alike (number: step, digest of the clips): "
+            f"{told}. All machines must see the same data and the same --output."
+        )
 
 
 def share_failures(run: Run) -> None:
@@ -188,14 +205,13 @@ def save(run: Run, progress: Progress) -> None:
 
 
 def conclude(run: Run) -> None:
-    """Write a checkpoint for the nodes and the command line, unless it is there.
+    """Write a checkpoint of the newest state, for the nodes and the command line.
 
     Raises:
         WavFlowError: It cannot be written.
     """
-    output = run.folder / MODEL_NAME
-    if run.world.is_main and not is_file(output):
-        export_state(run.folder, output)
+    if run.world.is_main:
+        export_state(run.folder, run.folder / MODEL_NAME)
 
 
 def _held_out(config: TrainConfig) -> Clips | None:

@@ -21,7 +21,7 @@ from .manifest import Row, read_manifest
 logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.csv"
-# So many clips are looked at to find out which encoders made the features.
+# So many clips with pictures, and with captions, tell which encoders made the features.
 LOOKED_AT = 16
 
 
@@ -94,7 +94,9 @@ def adopt_encoders(config: TrainConfig, rows: Sequence[Row]) -> TrainConfig:
     reason = ""
     widths: dict[str, int] = {}
     encoders: dict[str, EncoderConfig] = {}
-    for row in rows[:LOOKED_AT]:
+    seen = [row for row in rows if row.has_video][:LOOKED_AT]
+    told = [row for row in rows if row.has_text][:LOOKED_AT]
+    for row in {row.id: row for row in (*seen, *told)}.values():
         try:
             assert row.features is not None  # as read_rows has seen to
             features = reader.read(row.features, row.id)

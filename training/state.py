@@ -214,7 +214,8 @@ def restore(
             i, info = known[average.decay]
             average.updates, average.start_share = info.updates, info.start_share
             for name, tensor in state.tensors(f"ema{i}").items():
-                average.tensors[name] = laid_out_like(tensor, parameters[name].detach())
+                if name in parameters:  # not frozen since
+                    average.tensors[name] = laid_out_like(tensor, parameters[name].detach())
     return state.progress
 
 

@@ -56,7 +56,7 @@ def train(config: TrainConfig, folder: Path, world: World, stop: StopRequest) ->
         run, progress = set_up(config, folder, world)
         with open_batches(run.clips, world, first_step=progress.step) as batches:
             progress = _steps(run, progress, batches, stop)
-        finished = progress.step == run.config.optim.steps
+        finished = progress.step >= run.config.optim.steps
         if finished:
             conclude(run)
         if run.log:
@@ -137,7 +137,7 @@ def _agree(
             not moved, and the states on disk are from before.
     """
     broken = ~torch.isfinite(losses) | ~torch.isfinite(norm)
-    values = [float(losses.double().sum()), float(broken.any()), float(stop.made)]
+    values = [float(losses.cpu().double().sum()), float(broken.any()), float(stop.made)]
     total, faults, stops = run.world.sum(torch.tensor(values, dtype=torch.float64)).tolist()
     if not faults:
         return total / run.config.optim.batch_size, stops > 0

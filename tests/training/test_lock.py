@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from training import lock
 from training.lock import NAME, only_run_in
 from wavflow_core.errors import WavFlowError
 
@@ -31,6 +32,12 @@ def test_a_run_that_failed_lets_go(tmp_path):
         raise KeyboardInterrupt
     with only_run_in(tmp_path):
         pass
+
+
+def test_where_there_are_no_locks_it_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(lock, "fcntl", None)
+    with only_run_in(tmp_path):
+        assert "cannot be locked on this system; start one run alone" in caplog.text
 
 
 def test_two_folders_are_held_at_once(tmp_path):

@@ -123,6 +123,7 @@ def test_lists_take_their_splits(clips, tmp_path):
         (["--workers", "0"], "--workers is 0; give 1 or more"),
         (["--max-failures", "2"], "share that may fail is 2.0; allowed: 0 to 1"),
         (["-o", "m.txt"], "--output is 'm.txt'; give a file ending in .csv"),
+        (["-o", "nowhere/m.csv"], "The folder of 'nowhere/m.csv' does not exist; create it first"),
     ],
 )
 def test_options_that_cannot_be_are_told(clips, said, more, message):
@@ -158,6 +159,15 @@ def test_rows_survive_a_table(tmp_path):
     ]
     write_manifest(rows, tmp_path / "m.csv")
     assert read_manifest(tmp_path / "m.csv") == (rows, [])
+
+
+def test_a_link_stays_what_it_is_called(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "0123").write_bytes(b"")
+    (tmp_path / "f.safetensors").symlink_to(tmp_path / "blobs" / "0123")
+    row = Row(id="x", features=tmp_path / "f.safetensors")
+    write_manifest([row], tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv") == ([row], [])
 
 
 def test_an_equal_table_is_not_written_again(tmp_path):

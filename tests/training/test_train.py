@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from support.training import make_data, one_process, run_config, run_settings
 
 from training import signals
 from training.data import TrainBatch
+from training.distributed import World
 from training.export import export_state
 from training.export import main as export_main
 from training.log import read_log
@@ -23,6 +25,7 @@ from training.signals import StopRequest, stop_on_signals
 from training.state import latest_state, read_state
 from training.step import TrainingStep, checkpoint_blocks
 from training.train import main, train
+from wavflow_core.checkpoint import read_checkpoint
 from wavflow_core.conditions import FeatureBatch
 from wavflow_core.config import FlowConfig
 from wavflow_core.errors import CheckpointError, ConfigError, WavFlowError
@@ -55,6 +58,19 @@ def weights_of(folder):
     return latest_state(folder).tensors("model")
 
 
+def counted(monkeypatch, name):
+    """A list that grows by one with every call of a function, which does what it did."""
+    module, attribute = name.rsplit(".", 1)
+    function, calls = getattr(importlib.import_module(module), attribute), []
+
+    def counting(*args, **kwargs):
+        calls.append(name)
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(name, counting)
+    return calls
+
+
 def golden_step():
     metadata = golden.load("wavflow_tiny.safetensors")[1]
     model = recipe.fill(WavFlow(model_config(metadata)))
@@ -73,13 +89,17 @@ def golden_step():
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
-def test_one_training_step_has_the_loss_and_every_gradient_norm_of_the_golden(checkpointed):
+def test_one_training_step_has_the_loss_and_every_gradient_norm_of_the_golden(
+    checkpointed, monkeypatch
+):
     tensors = golden.load("wavflow_tiny.safetensors")[0]
     step, batch = golden_step()
     if checkpointed:
         checkpoint_blocks(step.model)
+    calls = counted(monkeypatch, "training.step.checkpoint")
     loss = step(batch).mean()
     loss.backward()
+    assert bool(calls) == checkpointed
     assert torch.allclose(loss, tensors["train.loss"][0], rtol=1e-5)
     norms = torch.stack(
         [torch.zeros(()) if p.grad is None else p.grad.norm() for p in step.model.parameters()]
@@ -116,6 +136,7 @@ def test_bf16_is_near_fp32():
     step, batch = golden_step()
     low = TrainingStep(step.model, step.config, autocast=torch.bfloat16)
     assert torch.allclose(low(batch), step(batch), rtol=0.05)
+    assert not torch.equal(low(batch), step(batch))
     assert low(batch).dtype == torch.float32
 
 
@@ -145,6 +166,7 @@ def test_a_run_that_was_stopped_goes_on_exactly(manifest, tmp_path, cut):
         for name, tensor in second.tensors(kind).items():
             assert torch.equal(tensor, first.tensors(kind)[name]), (kind, name)
     assert first.averages == second.averages
+    assert read_checkpoint(tmp_path / "cut" / "model.safetensors").provenance.step == 6
 
 
 def test_steps_after_the_last_state_are_logged_once(manifest, tmp_path):
@@ -272,8 +294,11 @@ def test_a_finished_run_writes_a_missing_checkpoint_and_nothing_more(manifest, t
     assert (tmp_path / "model.safetensors").exists()
 
 
-def test_micro_batches_and_checkpointed_blocks_change_nothing_but_rounding(manifest, tmp_path):
+def test_micro_batches_and_checkpointed_blocks_change_nothing_but_rounding(
+    manifest, tmp_path, monkeypatch
+):
     config = run_config(manifest)
+    calls = counted(monkeypatch, "training.step.checkpoint")
     run(config, tmp_path / "plain")
     for name, changed in (
         ("micro", replace(config, optim=replace(config.optim, micro_batch=1))),
@@ -286,18 +311,24 @@ def test_micro_batches_and_checkpointed_blocks_change_nothing_but_rounding(manif
         run(changed, tmp_path / name)
         expected = losses_of(tmp_path / "plain")
         assert losses_of(tmp_path / name) == pytest.approx(expected, rel=1e-5), name
+        assert bool(calls) == (name == "checkpointed")
 
 
 def test_compiled_blocks_change_nothing_but_rounding(manifest, tmp_path, monkeypatch):
     # Everything but the compiling of kernels, which takes a minute on a CPU.
-    compile_module = torch.nn.Module.compile
-    monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda module: compile_module(module, backend="aot_eager")
-    )
+    compile_module, compiled_modules = torch.nn.Module.compile, []
+
+    def compile_quickly(module):
+        compiled_modules.append(module)
+        compile_module(module, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_quickly)
     config = run_config(manifest, optim={"steps": 3})
     run(config, tmp_path / "plain")
     compiled = replace(config, execution=replace(config.execution, compile=True))
+    assert not compiled_modules
     run(compiled, tmp_path / "compiled")
+    assert len(compiled_modules) == config.model.depth + config.model.fused_depth - 1
     expected = losses_of(tmp_path / "plain")
     assert losses_of(tmp_path / "compiled") == pytest.approx(expected, rel=1e-4)
 
@@ -313,6 +344,33 @@ def test_what_is_frozen_stays_as_it_began_also_after_a_restart(manifest, tmp_pat
     frozen = tuple(f"{name}." for name in config.optim.freeze)
     assert not any(name.startswith(frozen) for name in moved)
     assert set(load_model(tmp_path / "run" / "model.safetensors").model.state_dict()) == set(begun)
+
+
+def test_a_module_can_be_frozen_when_a_run_goes_on(manifest, tmp_path):
+    config = run_config(manifest)
+    run(replace(config, optim=replace(config.optim, steps=3)), tmp_path)
+    before = weights_of(tmp_path)
+    assert run(replace(config, optim=replace(config.optim, freeze=("final_layer",))), tmp_path)
+    after = weights_of(tmp_path)
+    assert torch.equal(after["final_layer.conv.weight"], before["final_layer.conv.weight"])
+
+
+def test_processes_that_would_not_begin_alike_are_stopped(manifest, tmp_path):
+    class Apart(World):
+        def gather(self, item):
+            return [item, (3, "0" * 16)]
+
+    apart = Apart(rank=0, size=1, device=torch.device("cpu"))
+    with pytest.raises(WavFlowError, match=r"do not begin alike .* 1: 3 \(0000000000000000\)"):
+        set_up(run_config(manifest), tmp_path, apart)
+
+
+def test_the_precision_of_a_run_is_that_of_its_steps(manifest, tmp_path):
+    kinds = [
+        built(run_config(manifest, execution={"precision": name}), tmp_path / name).stepper.autocast
+        for name in ("fp32", "bf16")
+    ]
+    assert kinds == [None, torch.bfloat16]
 
 
 def test_a_module_to_freeze_must_be_there(manifest, tmp_path):
