@@ -101,7 +101,7 @@ class LoadFeatures(io.ComfyNode):
         return problem_of(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> str:
+    def fingerprint_inputs(cls, file: str | None) -> str:
         """Load again when the file has changed."""
         return version_of(file)
 

@@ -66,8 +66,10 @@ def list_both(suffix: str) -> list[str]:
     ]
 
 
-def version_of(choice: str) -> str:
-    """What changes when a file is replaced by another."""
+def version_of(choice: str | None) -> str:
+    """What changes when a file is replaced by another; a choice that is linked is not known."""
+    if choice is None:
+        return "linked"
     try:
         facts = choose_file(choice).stat()
     except WavFlowError:

@@ -13,7 +13,7 @@ from .convert import progress_bar
 
 FOLDER = "wavflow"
 ENCODER_FOLDERS = (FOLDER, "clip_vision", "mmaudio")
-SUFFIXES = (".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 DOWNLOAD = "download "
 BUNDLED = " (bundled)"
 

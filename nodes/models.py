@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import comfy.model_management as mm
 import comfy.ops
 from comfy_api.v0_0_2 import io
@@ -78,14 +81,14 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: str) -> bool | str:
+    def validate_inputs(cls, checkpoint: str | None) -> bool | str:
         """Say before the run whether the file is there."""
         return _problem(find_checkpoint, checkpoint)
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str, **_: object) -> str:
+    def fingerprint_inputs(cls, checkpoint: str | None, **_: object) -> str:
         """Load again when the file has changed."""
-        return version_of(find_checkpoint(checkpoint))
+        return _version(find_checkpoint, checkpoint)
 
     @classmethod
     def execute(
@@ -124,14 +127,14 @@ class LoadCLIP(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None) -> bool | str:
         """Say before the run whether the file is there."""
         return _problem(lambda choice: encoder_file(choice, "clip"), file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, **_: object) -> str:
+    def fingerprint_inputs(cls, file: str | None, **_: object) -> str:
         """Load again when the file has changed."""
-        return version_of(encoder_file(file, "clip"))
+        return _version(lambda choice: encoder_file(choice, "clip"), file)
 
     @classmethod
     def execute(cls, file: str, dtype: str) -> io.NodeOutput:
@@ -159,14 +162,14 @@ class LoadSynchformer(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None) -> bool | str:
         """Say before the run whether the file is there."""
         return _problem(lambda choice: encoder_file(choice, "synchformer"), file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, **_: object) -> str:
+    def fingerprint_inputs(cls, file: str | None, **_: object) -> str:
         """Load again when the file has changed."""
-        return version_of(encoder_file(file, "synchformer"))
+        return _version(lambda choice: encoder_file(choice, "synchformer"), file)
 
     @classmethod
     def execute(cls, file: str, dtype: str) -> io.NodeOutput:
@@ -201,7 +204,14 @@ def _encoder_inputs(kind: str, folders: str) -> list[io.Input]:
     ]
 
 
-def _problem(find: object, choice: str) -> bool | str:
+def _version(find: Callable[[str], Path | None], choice: str | None) -> str:
+    """What changes when the chosen file does; a choice that is linked is not known before."""
+    return "linked" if choice is None else version_of(find(choice))
+
+
+def _problem(find: Callable[[str], object], choice: str | None) -> bool | str:
+    if choice is None:  # linked
+        return True
     try:
         find(choice)
     except WavFlowError as error:

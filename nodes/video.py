@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from comfy_api.v0_0_2 import InputImpl, io, ui
 
-from ..wavflow_core.errors import MediaError
+from ..wavflow_core.errors import MediaError, NoSoundError
 from ..wavflow_core.media.audio import AudioClip, read_audio
 from ..wavflow_core.media.cut import save_images, save_part
 from ..wavflow_core.media.mix import mix
@@ -37,6 +38,7 @@ VIDEO_SUFFIXES = (
     *(".wmv", ".flv", ".ogv", ".3gp", ".gif"),
 )
 MODES = ("replace", "mix")
+SILENT_RATE = 44100  # of the sound of a part in which a video's own sound is silent
 
 
 class LoadVideo(io.ComfyNode):
@@ -67,7 +69,7 @@ class LoadVideo(io.ComfyNode):
         return problem_of(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, **_: object) -> str:
+    def fingerprint_inputs(cls, file: str | None, **_: object) -> str:
         """Load again when the file has changed."""
         return version_of(file)
 
@@ -133,7 +135,8 @@ class LazyAudio(Mapping[str, object]):
 
     def __getitem__(self, key: str) -> object:
         if self._read is None:
-            self._read = from_clips([_read_sound(self._clip)])
+            sound = _read_sound(self._clip) or _silence(self._clip.seconds)
+            self._read = from_clips([sound])
         return self._read[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -215,7 +218,7 @@ def _to_video(clip: VideoClip) -> Input.Video:
         duration = 0 if clip.duration is None else clip.seconds
         return InputImpl.VideoFromFile(str(clip.path), start_time=clip.start, duration=duration)
     # Older ones know whole files alone, so that the part must become one.
-    sound = _read_sound(clip) if clip.has_audio else None
+    sound = _read_sound(clip, duration=clip.seconds)
     return InputImpl.VideoFromFile(str(_write(clip, sound).path))
 
 
@@ -233,14 +236,23 @@ def _preview(video: Path) -> ui.PreviewVideo:
     return ui.PreviewVideo([file.shown])
 
 
-def _read_sound(clip: VideoClip) -> AudioClip:
-    return read_audio(clip.path, start=clip.start, duration=clip.duration)
+def _read_sound(clip: VideoClip, *, duration: float | None = None) -> AudioClip | None:
+    """The part's own sound, if there is any."""
+    try:
+        return read_audio(clip.path, start=clip.start, duration=duration or clip.duration)
+    except NoSoundError:
+        return None
+
+
+def _silence(seconds: float) -> AudioClip:
+    samples = max(1, round(seconds * SILENT_RATE))
+    return AudioClip(waveform=torch.zeros(1, samples), sample_rate=SILENT_RATE)
 
 
 def _original_sound(video: Input.Video, footage: Footage) -> AudioClip | None:
     """The sound of a VIDEO's part, if it has any."""
     if isinstance(footage, VideoClip):
-        return _read_sound(footage) if footage.has_audio else None
+        return _read_sound(footage, duration=footage.seconds)
     audio = video.get_components().audio
     return None if audio is None else to_clips(audio, "The video's own sound")[0]
 

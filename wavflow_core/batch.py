@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ def _read_row(number: int, line: int, row: dict[str, str], folder: Path) -> Job 
 
 
 def _named(name: str, *, video: Path | None, prompt: str) -> Job | Failure:
-    if UNSAFE_NAME.search(name) or len(name.encode()) > MAX_NAME:
+    if UNSAFE_NAME.search(name) or len(os.fsencode(name)) > MAX_NAME:
         reason = (
             f"{name!r} cannot be a file name: it must be 1 to {MAX_NAME} bytes long, without a "
             'leading dot and without \\ / : * ? " < > |; give another id.'

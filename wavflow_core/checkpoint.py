@@ -323,9 +323,12 @@ def _count_blocks(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
 
 
 def _check_keys(path: Path, checkpoint: Checkpoint) -> None:
-    """Names and shapes must be exactly the model's."""
-    expected = WavFlow(checkpoint.config.model, device="meta").state_dict()
-    given = checkpoint.tensors
+    """Names and shapes must be exactly the model's; its size is the file's word alone."""
+    config, given = checkpoint.config.model, checkpoint.tensors
+    if max(config.depth, len(config.filter_windows)) > len(given):
+        told = f"{config.depth} blocks and {len(config.filter_windows)} filters"
+        raise CheckpointError(f"{str(path)!r} says it has {told}, and holds {len(given)} tensors.")
+    expected = WavFlow(config, device="meta").state_dict()
     wrong = [
         f"{name} has shape {tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
         for name in expected

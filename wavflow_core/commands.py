@@ -24,7 +24,7 @@ from .errors import WavFlowError
 from .features.encoders import load_clip, load_synchformer
 from .features.store import load_features, save_features
 from .features.untrained import CLIP_PRESETS, SYNCHFORMER_PRESETS, init_clip, init_synchformer
-from .media.files import make_folder
+from .media.files import is_file, make_folder
 from .media.video import open_video
 from .model import WavFlow, initialize
 from .outputs import check_outputs, default_output, output_names, save
@@ -114,10 +114,17 @@ def _generate_many(given: argparse.Namespace, request: Request, sampler: Sampler
     def make(job: batch.Job) -> None:
         mine = replace(request, video=job.video, prompt=job.prompt)
         video = None if job.video is None else open_video(job.video, start=mine.start)
-        check_outputs(outputs(job), video=video, overwrite=True)
+        paths = outputs(job)
+        check_outputs(paths, video=video, overwrite=True)
+        wanted = [n for n, path in enumerate(paths) if given.overwrite or not is_file(path)]
         with progress_bars(job.name) as progress:
-            clips = variations(model, mine, encoders=encoders, sampler=sampler, progress=progress)
-            save(clips, outputs(job), mine)
+            features = encode(model.config, mine, encoders, progress=progress)
+            for n in wanted:
+                one = replace(mine, seed=mine.seed + n, count=1)
+                clips = variations(
+                    *(model, one), features=features, sampler=sampler, progress=progress
+                )
+                save(clips, [paths[n]], one)
 
     summary = batch.run_jobs(jobs, outputs=outputs, make=make, overwrite=given.overwrite)
     logger.info(

@@ -13,6 +13,10 @@ class MediaError(WavFlowError):
     """A video or audio file cannot be read or written."""
 
 
+class NoSoundError(MediaError):
+    """A file, or the part of it that was asked for, has no sound."""
+
+
 class CheckpointError(WavFlowError):
     """A weights file is missing, damaged, of another architecture or unsafe to read."""
 

@@ -2,6 +2,7 @@ import io
 import logging
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -20,6 +21,7 @@ from wavflow_core.media.audio import (
     set_level,
     write_audio,
 )
+from wavflow_core.media.container import find_sound
 
 
 def noise(seconds=1.0, rate=16000, channels=1, level=0.2):
@@ -218,6 +220,49 @@ def test_sound_that_begins_late_has_silence_before_it(tmp_path):
     assert made[:8000].abs().max() == 0
     assert made[8001].abs() > 0.05
     assert torch.equal(read_audio(path, start=0.25, duration=0.5).waveform[0], made[4000:12000])
+
+
+def test_joined_recordings_give_the_sound_of_both(tmp_path):
+    parts = []
+    for frequency in (440, 1000):
+        path = tmp_path / f"{frequency}.ts"
+        made = sine(frequency, 3.0, 16000).numpy()
+        make_video(path, seconds=3.0, fps=25, audio=made)
+        parts.append(path.read_bytes())
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    rate = 16000
+    sound = read_audio(tmp_path / "joined.ts").waveform[0]
+    assert len(sound) == pytest.approx(6 * rate, abs=0.3 * rate)
+    for frequency, first in ((440, 1), (1000, 4)):
+        spectrum = torch.fft.rfft(sound[first * rate : (first + 1) * rate]).abs()
+        assert spectrum.argmax() == frequency
+
+
+def test_a_leap_of_the_timestamps_is_told_and_takes_no_memory(tmp_path):
+    path = tmp_path / "leap.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for moment in (0, 7200):
+            frame = av.AudioFrame.from_ndarray(sine(440, 1, 16000).numpy(), "flt", "mono")
+            frame.sample_rate, frame.pts = 16000, 16000 * moment
+            frame.time_base = Fraction(1, 16000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with pytest.raises(MediaError, match="pauses for 7199 s, by its timestamps; ask for a part"):
+        read_audio(path)
+    assert read_audio(path, duration=2.0).duration == 2
+
+
+def test_of_several_tracks_one_that_can_be_decoded_is_taken():
+    def file(*codecs, best):
+        tracks = [SimpleNamespace(index=n, codec_context=codec) for n, codec in enumerate(codecs)]
+        streams = SimpleNamespace(audio=tracks, best=lambda _: tracks[best] if tracks else None)
+        return SimpleNamespace(streams=streams)
+
+    assert find_sound(file(None, "aac", best=0)).index == 1
+    assert find_sound(file("aac", "ac3", best=1)).index == 1
+    assert find_sound(file(None, best=0)) is None
+    assert find_sound(file(best=0)) is None
 
 
 def test_sound_in_memory_is_read(tmp_path):

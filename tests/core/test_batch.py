@@ -1,4 +1,7 @@
+import os
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +98,13 @@ def test_a_folder_gives_its_videos_in_order(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     jobs = read_folder(tmp_path, prompt="wind")
     assert [(job.name, job.prompt) for job in jobs] == [("a", "wind"), ("b", "wind")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names there are bytes")
+def test_names_that_are_no_text_are_names_all_the_same(tmp_path):
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.mp4")).touch()
+    [job] = read_folder(tmp_path, prompt="wind")
+    assert os.fsencode(job.name) == b"caf\xe9"
 
 
 def test_two_videos_that_differ_in_their_suffix_alone_do_not_overwrite_each_other(tmp_path):

@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import pytest
@@ -16,6 +17,7 @@ from wavflow_core.config import ModelConfig, WavFlowConfig
 from wavflow_core.errors import CheckpointError, ConfigError
 from wavflow_core.model import WavFlow, initialize
 from wavflow_core.presets import get_preset
+from wavflow_core.tensor_files import read_metadata
 
 LATEST = "reference_checkpoint_latest.pth"
 EMA = "reference_ema_epoch_3.pth"
@@ -252,6 +254,18 @@ def test_a_file_of_a_later_version_is_refused(tmp_path, small):
     save_file(dict(small.tensors), tmp_path / "new.safetensors", metadata=metadata)
     with pytest.raises(CheckpointError, match="version '99'.*Update"):
         read_checkpoint(tmp_path / "new.safetensors")
+
+
+def test_a_file_cannot_say_that_it_is_deeper_than_it_is(tmp_path, small):
+    write_checkpoint(small, tmp_path / "model.safetensors")
+    metadata = read_metadata(tmp_path / "model.safetensors")
+    config = json.loads(metadata["config"])
+    config["model"]["depth"] = 10**9
+    save_file(
+        dict(small.tensors), tmp_path / "a.safetensors", {**metadata, "config": json.dumps(config)}
+    )
+    with pytest.raises(CheckpointError, match="says it has 1000000000 blocks and 0 filters"):
+        read_checkpoint(tmp_path / "a.safetensors")
 
 
 def test_weights_that_the_file_does_not_hold_are_refused(tmp_path, small):

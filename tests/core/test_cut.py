@@ -49,6 +49,28 @@ def test_a_turned_video_is_upright_afterwards(tmp_path, rotation):
     assert (after - before).abs().mean() < 12
 
 
+def test_pictures_that_change_their_size_on_the_way_stay_whole(tmp_path):
+    parts = []
+    for name, size, offset in (("small", (96, 64), 0), ("large", (192, 128), 2)):
+        path = make_video(tmp_path / f"{name}.ts", size=size, seconds=2, offset=offset)
+        parts.append(path.read_bytes())
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(parts))
+    save_part(open_video(joined), tmp_path / "cut.mp4")
+    assert shown(tmp_path / "cut.mp4", 12) == shown(joined, 12)
+
+
+@pytest.mark.parametrize("rotation", [None, 90])
+def test_pixels_that_are_not_square_stay_so(tmp_path, rotation):
+    source = make_video(
+        tmp_path / "a.mp4", options={"x264-params": "sar=16/11"}, rotation=rotation, seconds=0.5
+    )
+    save_part(open_video(source), tmp_path / "cut.mp4")
+    with av.open(str(tmp_path / "cut.mp4")) as file:
+        found = file.streams.video[0].sample_aspect_ratio
+    assert found == (Fraction(11, 16) if rotation else Fraction(16, 11))
+
+
 def test_pictures_in_memory_keep_their_colours_rate_and_even_size(tmp_path):
     images = torch.zeros(10, 33, 47, 3)
     images[:] = torch.tensor([0.8, 0.3, 0.1])

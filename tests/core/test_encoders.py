@@ -341,12 +341,25 @@ def rewrite(source, target, **changes):
         ({"architecture": None}, CheckpointError, "does not say its architecture"),
         ({"config": json.dumps({"deepness": 3})}, CheckpointError, "no setting 'deepness'"),
         ({"config": json.dumps({"depth": 1})}, CheckpointError, "of shape .* but it is"),
+        ({"config": json.dumps({"depth": 10**9})}, CheckpointError, "has 1000000000 layers, and"),
     ],
 )
 def test_metadata_of_ours_is_read_strictly(folder, tmp_path, changes, error, message):
     path = rewrite(folder / "sync.safetensors", tmp_path / "a.safetensors", **changes)
     with pytest.raises(error, match=message):
         load_synchformer(path)
+
+
+@pytest.mark.parametrize("tower", ["vision_cfg", "text_cfg"])
+def test_a_clip_cannot_say_that_it_is_deeper_than_its_file(folder, tmp_path, tower):
+    with safe_open(folder / "clip.safetensors", "pt") as file:
+        settings = json.loads(file.metadata()["config"])
+    settings[tower]["layers"] = 10**9
+    path = rewrite(
+        folder / "clip.safetensors", tmp_path / "a.safetensors", config=json.dumps(settings)
+    )
+    with pytest.raises(CheckpointError, match="has 1000000000 layers, and holds"):
+        load_clip(path)
 
 
 def test_unknown_presets_list_the_known_ones(tmp_path):

@@ -88,16 +88,6 @@ def test_a_writer_that_makes_a_private_file_of_its_own_does_not_decide_the_permi
     assert target.stat().st_mode == plain.stat().st_mode
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_a_writer_that_makes_a_private_file_of_its_own_does_not_narrow_permissions(tmp_path):
-    plain, target = tmp_path / "plain", tmp_path / "new"
-    plain.touch()
-    with atomic_path(target) as temporary:
-        temporary.unlink()
-        temporary.touch(mode=0o600)
-    assert target.stat().st_mode == plain.stat().st_mode
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_a_link_stays_a_link_and_its_target_is_replaced(tmp_path):
     target, link = tmp_path / "real.wav", tmp_path / "link.wav"

@@ -16,6 +16,7 @@ from support.media import make_video
 from wavflow_core import pipeline
 from wavflow_core.checkpoint import read_checkpoint
 from wavflow_core.features import load_features
+from wavflow_core.media import encode
 from wavflow_core.media.audio import read_audio
 from wavflow_core.outputs import default_output
 
@@ -322,6 +323,21 @@ def test_a_csv_makes_the_good_rows_and_counts_the_bad_ones(wavflow, tmp_path, vi
     assert (folder / "good.wav").stat().st_mtime_ns == stamp
 
 
+def test_of_several_variations_the_missing_alone_are_made(wavflow, tmp_path):
+    table, folder = tmp_path / "rows.csv", tmp_path / "out"
+    table.write_text("video_path,caption,video_exist,text_exist,id\n,rain,0,1,text\n")
+    arguments = {"csv": table, "output": folder, "duration": 0.5, "count": 3, "seed": 7}
+    assert wavflow("generate", **arguments)[0] == 0
+    names = ["text_7.wav", "text_8.wav", "text_9.wav"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    whole = {name: (folder / name).read_bytes() for name in names}
+    (folder / names[0]).write_bytes(b"somebody's")
+    (folder / names[1]).unlink()
+    assert wavflow("generate", **arguments)[0] == 0
+    assert (folder / names[0]).read_bytes() == b"somebody's"
+    assert (folder / names[1]).read_bytes() == whole[names[1]]
+
+
 def test_a_csv_without_its_columns_is_one_line(wavflow, tmp_path):
     table = tmp_path / "rows.csv"
     table.write_text("path,text\na.mp4,x\n")
@@ -343,12 +359,11 @@ def test_a_folder_of_videos_becomes_a_folder_of_videos_with_sound(wavflow, tmp_p
 
 
 def test_an_interrupt_leaves_nothing_behind(wavflow, tmp_path, video, monkeypatch):
-    from wavflow_core import sampler
-
     def interrupt(*arguments, **kwargs):
+        assert list(tmp_path.iterdir())  # it has begun to write
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sampler.flow_, "step_to", interrupt)
+    monkeypatch.setattr(encode, "_quantise", interrupt)
     code, errors = wavflow("generate", video=video, output=tmp_path / "out.mp4")
     assert code == 130
     assert "interrupted" in errors

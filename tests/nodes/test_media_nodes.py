@@ -8,7 +8,7 @@ import av
 import pytest
 import torch
 from support.comfy import CLIP, SILENT, SYNC, VIDEO, graph
-from support.media import make_video, packets
+from support.media import make_video, packets, sine
 
 from wavflow_core.media.audio import read_audio
 from wavflow_core.media.video import open_video
@@ -232,7 +232,10 @@ def test_sounds_are_mixed_at_their_levels_and_cut_at_the_end_of_the_video(comfy)
     track = read_audio(made)
     assert track.duration == pytest.approx(2.0, abs=0.07)
     first = read_audio(made, start=0.2, duration=0.5)
-    assert power(first, 440) == pytest.approx(0.5 * 10 ** (-6 / 20), rel=0.05)
+    own = 0.5 * 10 ** (-6 / 20)
+    assert power(first, 440) == pytest.approx(own, rel=0.05)
+    both = read_audio(made, start=1.2, duration=0.5)  # in phase, as both have whole cycles a second
+    assert power(both, 440) == pytest.approx(own + 0.05, rel=0.05)
 
 
 @pytest.mark.comfyui
@@ -261,6 +264,48 @@ def test_parts_and_images_get_sound_too(comfy):
     clip = open_video(images)
     assert (clip.total, clip.frame_rate) == (pytest.approx(2.0), 12.5)
     assert read_audio(images).waveform.abs().max() < 1  # twice the same sound would clip
+
+
+@pytest.mark.comfyui
+def test_where_the_own_sound_has_ended_a_part_is_silent_and_gets_sound(comfy):
+    path = comfy.base / "input" / "soon_silent.mp4"
+    make_video(path, fps=25, seconds=4, audio=sine(440, 1, 16000).numpy())
+    result = comfy.run(
+        graph(
+            v=load("soon_silent.mp4", start=2.0),
+            c=capture("v", 1),
+            a=sound(),
+            m=add("mix"),
+        )
+    )
+    assert result.ok, result.error
+    silence = result.captured["v1"]
+    assert silence["waveform"].abs().max() == 0
+    assert silence["waveform"].shape[-1] / silence["sample_rate"] == pytest.approx(2.0)
+    [made] = shown(comfy, result, "m", "images")
+    assert power(read_audio(made, start=0.2, duration=0.5), 440) == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.comfyui
+def test_a_choice_may_come_from_another_node(comfy):
+    nodes = graph(
+        x=("TestValue", {"value": VIDEO}),
+        v=("WavFlowLoadVideo", {"file": ["x", 0], "start": 0.0, "duration": 0.0}),
+        y=("TestValue", {"value": f"wavflow/{CLIP}"}),
+        l=("WavFlowLoadCLIP", {"file": ["y", 0], "dtype": "fp32"}),
+        z=("TestValue", {"value": "wavflow_foley_16k (bundled)"}),
+        m=(
+            "WavFlowLoadModel",
+            {"checkpoint": ["z", 0], "weight_dtype": "fp32", "weights": "auto"}
+            | {"sample_rate": "auto"},
+        ),
+        c=capture("v", 3),
+        d=capture("l"),
+        e=capture("m"),
+    )
+    result = comfy.run(nodes)
+    assert result.ok, result.error
+    assert result.captured["v3"] == 2.0
 
 
 @pytest.mark.comfyui

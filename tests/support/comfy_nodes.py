@@ -58,6 +58,21 @@ class Capture:
         return {"ui": {"captured": [name]}}
 
 
+class Value:
+    """A text as a value of any type."""
+
+    RETURN_TYPES = (ANY,)
+    FUNCTION = "run"
+    CATEGORY = "testing"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("STRING", {})}}
+
+    def run(self, value):
+        return (value,)
+
+
 class Frames:
     """IMAGE of a file at a rate, as Video Helper Suite loads it with force_rate."""
 
@@ -177,4 +192,5 @@ NODE_CLASS_MAPPINGS = {
     "TestComponentVideo": ComponentVideo,
     "TestFileVideo": FileVideo,
     "TestSlow": Slow,
+    "TestValue": Value,
 }

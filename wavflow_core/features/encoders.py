@@ -8,8 +8,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -81,6 +82,7 @@ def load_clip(
     settings = None
     if architecture is None and own is not None:
         architecture, settings = file.metadata["architecture"], own
+    _require_tensors(file, _layer_counts(settings or {}))
     with _blaming(file) if settings else contextlib.nullcontext():
         encoder = ClipEncoder(architecture or DEFAULT_ARCHITECTURE, settings, towers=towers)
     expected = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
@@ -126,6 +128,7 @@ def load_synchformer(
     else:
         with _blaming(file):
             config = from_dict(SynchformerConfig, own)
+    _require_tensors(file, [config.depth])
     model = Synchformer(config, ops=ops, dtype=dtype, device="meta")
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     _require_shapes(file, shapes, expected, config.architecture, set())
@@ -226,6 +229,25 @@ def _require_kind(file: EncoderFile, wanted: str, shapes: Shapes) -> None:
     if wanted not in kinds:
         what = f"is {kinds[0]}" if kinds else f"holds {_some(list(file.shapes))}"
         raise CheckpointError(f"{file.path} {what}; expected {wanted}. Give another file.")
+
+
+def _require_tensors(file: EncoderFile, layers: Iterable[int]) -> None:
+    """A tower is as deep as its file says; that many tensors must be there before it is built."""
+    for count in layers:
+        if count > len(file.shapes):
+            raise CheckpointError(
+                f"{file.path} says that it has {count} layers, and holds {len(file.shapes)} "
+                "tensors; get it again."
+            )
+
+
+def _layer_counts(settings: Mapping[str, object]) -> Iterator[int]:
+    """Depths in the settings of an open_clip model, one for each tower."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _layer_counts(value)
+        elif name == "layers":
+            yield from (item for item in np.ravel(value).tolist() if isinstance(item, int))
 
 
 def _require_shapes(

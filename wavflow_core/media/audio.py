@@ -17,8 +17,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from ..errors import MediaError
-from .container import MediaSource, open_container, source_name
+from ..errors import MediaError, NoSoundError
+from .container import MediaSource, find_sound, open_container, source_name
+from .decode import DISCONTINUITY
 from .encode import (
     AAC,
     FLAC_16,
@@ -57,6 +58,8 @@ logger = logging.getLogger(__name__)
 
 # A gap in the timestamps of less than this is a container's rounding, not silence.
 GAP_SECONDS = 0.02
+# And one of more seconds a fault.
+LONGEST_GAP = 3600
 # Decoders need some sound before the first that is right.
 SEEK_MARGIN = 1
 
@@ -155,7 +158,8 @@ def read_audio(
         duration: Seconds; None, or more than there is, reads to the end.
 
     Raises:
-        MediaError: The file cannot be read, has no sound, or ends before ``start``.
+        NoSoundError: The file has no sound, or none from ``start`` on.
+        MediaError: The file cannot be read.
     """
     name = source_name(path)
     if not (math.isfinite(start) and start >= 0):
@@ -164,9 +168,9 @@ def read_audio(
         raise MediaError(f"duration is {duration!r}; it must be more than 0 seconds, or None.")
     zero = _video_origin(path)
     with open_container(path) as container:
-        stream = container.streams.best("audio")
-        if not isinstance(stream, AudioStream):
-            raise MediaError(
+        stream = find_sound(container)
+        if stream is None:
+            raise NoSoundError(
                 f"{name} has no sound track; give a file with sound, or go on without."
             )
         rate = stream.sample_rate
@@ -175,9 +179,9 @@ def read_audio(
         if zero is None and stream.start_time is not None and stream.time_base is not None:
             zero = stream.start_time * stream.time_base
         placed = _placed(container, stream, name, zero, begin)
-        parts = list(_cut(placed, begin, end, rate))
+        parts = list(_cut(placed, begin, end, rate, name))
     if not parts:
-        raise MediaError(
+        raise NoSoundError(
             f"{name} has no sound from {start:g} s on; choose an earlier start, or check that the "
             "file plays."
         )
@@ -205,7 +209,7 @@ def _placed(
         # The last block of AAC is padded; the track's duration says where the sound ends.
         stop = stream.start_time + stream.duration - round((zero or 0) * rate)
     place: int | None = None
-    channels = stream.channels
+    shift, channels = 0, stream.channels
     for frame in _decoded(container, stream, name):
         samples = _to_float(frame)
         if frame.sample_rate != rate or samples.shape[0] != channels:
@@ -214,7 +218,10 @@ def _placed(
             )
         stamp = place or 0
         if frame.pts is not None and frame.time_base is not None:
-            stamp = round((frame.pts * frame.time_base - (zero or 0)) * rate)
+            stamp = round((frame.pts * frame.time_base - (zero or 0)) * rate) + shift
+        if place is not None and stamp < place - DISCONTINUITY * rate:
+            shift += place - stamp  # a new timeline, joined on as that of the pictures is
+            stop, stamp = None, place
         if place is None or abs(stamp - place) > GAP_SECONDS * rate:
             place = stamp
         keep = samples.shape[1]
@@ -244,15 +251,24 @@ def _decoded(container: InputContainer, stream: AudioStream, name: str) -> Itera
 
 
 def _cut(
-    placed: Iterator[tuple[int, np.ndarray]], begin: int, end: int | None, rate: int
+    placed: Iterator[tuple[int, np.ndarray]], begin: int, end: int | None, rate: int, name: str
 ) -> Iterator[np.ndarray]:
-    """What lies from ``begin`` to ``end``, with silence where nothing is."""
+    """What lies from ``begin`` to ``end``, with silence where nothing is.
+
+    Raises:
+        MediaError: Without an end, the timestamps leap so far that they cannot be right.
+    """
     position = begin
     for place, samples in placed:
         if end is not None and position >= end:
             return
         if place > position and samples.shape[1]:
             stop = place if end is None else min(place, end)
+            if end is None and stop - position > LONGEST_GAP * rate:
+                raise MediaError(
+                    f"The sound of {name} pauses for {(stop - position) / rate:.0f} s, by its "
+                    "timestamps; ask for a part of it, or convert it first."
+                )
             yield np.zeros((samples.shape[0], stop - position), np.float32)
             position = stop
         stop = place + samples.shape[1]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
@@ -89,3 +90,11 @@ def find_video(container: InputContainer, name: str) -> VideoStream:
             f"The video in {name} uses a codec that cannot be decoded here; convert it to H.264."
         )
     return stream
+
+
+def find_sound(container: InputContainer) -> AudioStream | None:
+    """The sound track of a file, if it has one that can be decoded: the best, else the first."""
+    streams = [item for item in container.streams.audio if item.codec_context is not None]
+    best = container.streams.best("audio")
+    best_index = None if best is None else best.index
+    return next((item for item in streams if item.index == best_index), next(iter(streams), None))

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import MediaError
-from .container import open_container
+from .container import find_video, open_container
 from .decode import UPRIGHT, Orientation, decode_part
 from .encode import open_output
 from .files import atomic_path
@@ -30,6 +30,7 @@ ENCODER = ("libx264", {"crf": "14", "preset": "veryfast"})
 # Ticks per second where those of the source and of milliseconds have no short common multiple.
 USUAL_TICKS = 90_000
 MAX_TICKS = 1_000_000
+SQUARE = Fraction(1)
 BT709 = 1
 LIMITED_RANGE = 1
 
@@ -66,6 +67,7 @@ def save_part(
             path,
             rate=video.frame_rate,
             orientation=video.orientation,
+            pixels=_pixels(find_video(source, video.name), video.orientation),
             progress=progress,
         )
 
@@ -103,6 +105,12 @@ def save_images(
     _write(frames(), path, rate=rate, orientation=UPRIGHT, progress=progress)
 
 
+def _pixels(stream: VideoStream, orientation: Orientation) -> Fraction:
+    """Width of a pixel over its height, once the picture is upright."""
+    ratio = stream.sample_aspect_ratio or SQUARE
+    return 1 / ratio if orientation.transposed else ratio
+
+
 def _shown(frames: Frames, end: Fraction) -> Iterator[TimedFrame[VideoFrame]]:
     """Frames from time zero to the end; the one that is seen at zero begins there."""
     pending: TimedFrame[VideoFrame] | None = None
@@ -127,12 +135,14 @@ def _write(
     *,
     rate: Fraction,
     orientation: Orientation,
+    pixels: Fraction = SQUARE,
     progress: Callable[[float], None] | None,
 ) -> None:
     name = repr(os.fspath(path))
     ticks = math.lcm(rate.numerator, 1000)
     ticks = ticks if ticks <= MAX_TICKS else USUAL_TICKS
     graph: av.filter.Graph | None = None
+    form: tuple[int, int, str] | None = None
     stream: VideoStream | None = None
     durations: dict[int, int] = {}
     last = -1
@@ -141,8 +151,9 @@ def _write(
         open_output(temporary, name=name, muxer="mp4", options={"movflags": "faststart"}) as out,
     ):
         for item in frames:
-            if graph is None:
-                graph = _upright(item.frame, orientation, Fraction(1, ticks))
+            size = (item.frame.width, item.frame.height, item.frame.format.name)
+            if graph is None or size != form:  # recordings may change their size on the way
+                graph, form = _upright(item.frame, orientation, Fraction(1, ticks)), size
             stamp = max(last + 1, round(item.time * ticks))
             durations[stamp] = max(1, round((item.time + item.duration) * ticks) - stamp)
             last = stamp
@@ -151,6 +162,7 @@ def _write(
             for frame in _pulled(graph):
                 if stream is None:
                     stream = _add_stream(out, frame, rate=rate, time_base=Fraction(1, ticks))
+                    stream.codec_context.sample_aspect_ratio = pixels
                 _mux(out, stream, frame, durations)
             if progress is not None:
                 progress(float(item.time))

@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from ..errors import MediaError
-from .container import MediaSource, find_video, open_container, source_name
+from .container import MediaSource, find_sound, find_video, open_container, source_name
 from .decode import UPRIGHT, Orientation, Part, decode_part, probe, to_rgb
 from .selection import TimedFrame, exact, select_frames
 
@@ -36,7 +36,7 @@ class VideoClip:
         height: Pixels as displayed, after rotation.
         frame_rate: Average frames per second.
         total: Seconds of the whole video stream.
-        has_audio: Whether the file has a sound track.
+        has_audio: Whether the file has a sound track that can be decoded.
         orientation: What sets the stored pictures upright.
         origin: Timestamp of the first frame in seconds: the file's time that we call zero.
         declared: Seconds the container says this stream has; None when it does not say.
@@ -109,7 +109,7 @@ def open_video(
     with open_container(path) as container:
         stream = find_video(container, name)
         facts = probe(container, stream, name)
-        has_audio = bool(container.streams.audio)
+        has_audio = find_sound(container) is not None
     total = facts.declared if facts.declared is not None else facts.measured
     total = max(total, 1 / facts.frame_rate)
     if start >= total:
