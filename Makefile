@@ -10,12 +10,16 @@ JOBS ?= 2
 SEED ?= 0
 # Matrices are multiplied in bf16 where the processor can: 1.7 times as fast.
 PRECISION ?= $(if $(shell grep -sm1 -oE 'avx512_bf16|amx_bf16' /proc/cpuinfo),bf16,fp32)
+# Compiled where there is a C++ compiler, and more than a trial's few steps.
+COMPILE ?= $(if $(TRIAL),false,$(if $(shell command -v c++ || command -v g++ || command -v clang++),true,false))
 # With TRIAL=1 a few clips and steps, to see that all of it works.
 FEW := $(if $(TRIAL),--steps 3 --batch-size 8)
 # Threads that wait asleep: where other programs keep the cores busy, it is ten times as fast.
 PYTHON_ON_CPU := OMP_WAIT_POLICY=PASSIVE $(BIN)/python
+# Memory that is freed is kept (glibc): asking for it again at each step costs page faults.
+KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456
 # One thread for each of JOBS processes.
-TORCHRUN := OMP_NUM_THREADS=1 $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(JOBS)
+TORCHRUN := OMP_NUM_THREADS=1 $(KEEP_MEMORY) $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(JOBS)
 
 .PHONY: help setup demo world encoders model test check lint types format clean
 
@@ -34,6 +38,7 @@ demo: setup ## Set up, and make sound for a clip and two prompts with the bundle
 
 world: setup ## Make the clips that the bundled weights learn from
 	$(BIN)/python -m training.foley_world $(WORLD)/train --split train --count $(if $(TRIAL),24,6000) --jobs $(JOBS)
+	$(BIN)/python -m training.foley_world $(WORLD)/more --split train --start 6000 --count $(if $(TRIAL),8,6000) --jobs $(JOBS)
 	$(BIN)/python -m training.foley_world $(WORLD)/validation --split validation --count $(if $(TRIAL),8,300) --jobs $(JOBS)
 
 ENCODER := $(WORLD)/train/manifest.csv --cache $(WORLD)/cache --jobs $(JOBS) --seed $(SEED) $(FEW)
@@ -42,20 +47,31 @@ ENCODERS := --clip $(WORLD)/clip_foley.safetensors --synchformer $(WORLD)/synchf
 encoders: setup ## Train the bundled encoders on them, and extract their features
 	$(PYTHON_ON_CPU) -m training.encoders.image_text $(ENCODER) -o $(WORLD)/clip_foley.safetensors
 	$(PYTHON_ON_CPU) -m training.encoders.audio_visual $(ENCODER) -o $(WORLD)/synchformer_foley.safetensors
-	for split in train validation; do \
+	for split in train more validation; do \
 		$(TORCHRUN) -m training.extract_features $(WORLD)/$$split/manifest.csv $(ENCODERS) \
 			-o $(WORLD)/$${split}_features --duration 4 --workers 0 || exit; \
 	done
 
-RECIPE := training/configs/small_16k.yaml execution.seed=$(SEED) execution.precision=$(PRECISION) \
-	data.train='[$(WORLD)/train_features]' data.validation='[$(WORLD)/validation_features]' \
-	$(if $(TRIAL),optim.steps=3)
+RECIPE := training/configs/small_16k.yaml execution.precision=$(PRECISION) execution.compile=$(COMPILE) \
+	data.train='[$(WORLD)/train_features,$(WORLD)/more_features]' data.validation='[$(WORLD)/validation_features]' \
+	output.sample_every=0
+TEACH := $(PYTHON_ON_CPU) -m training.teach_onsets $(RECIPE) $(FEW)
 TRAIN := $(TORCHRUN) -m training.train $(RECIPE)
+# Each part has a seed of its own: weights know the noise that they were trained with.
+FIRST := execution.seed=$(SEED)
+SECOND := execution.seed=$(shell expr $(SEED) + 1) start.pass_through=false
+LAST := execution.seed=$(shell expr $(SEED) + 2) start.pass_through=false
+# The layers of the first part: all that the recipe leaves free, and those of the Synchformer.
+FREE := optim.freeze='[audio_input_proj,clip_input_proj,text_input_proj,clip_cond_proj,text_cond_proj,global_cond_mlp]'
 
 model: setup ## Train the bundled model on these, 2 seconds at a time and at last 4
-	$(PYTHON_ON_CPU) -m training.teach_onsets $(RECIPE) $(FEW) -o $(WORLD)/onsets.safetensors
-	$(TRAIN) start.weights=$(WORLD)/onsets.safetensors -o $(WORLD)/run
-	$(TRAIN) start.weights=$(WORLD)/run/model.safetensors start.pass_through=false audio.window=4 \
+	$(TEACH) $(FIRST) -o $(WORLD)/onsets.safetensors
+	$(TRAIN) $(FIRST) start.weights=$(WORLD)/onsets.safetensors $(FREE) \
+		optim.steps=$(if $(TRIAL),3,4000) -o $(WORLD)/run_free
+	$(TEACH) $(SECOND) start.weights=$(WORLD)/run_free/model.safetensors -o $(WORLD)/onsets_again.safetensors
+	$(TRAIN) $(SECOND) start.weights=$(WORLD)/onsets_again.safetensors \
+		optim.steps=$(if $(TRIAL),3,4000) -o $(WORLD)/run
+	$(TRAIN) $(LAST) start.weights=$(WORLD)/run/model.safetensors audio.window=4 \
 		optim.steps=$(if $(TRIAL),3,100) optim.lr=1e-4 optim.warmup_steps=20 -o $(WORLD)/run_4s
 	$(BIN)/python -m training.export $(WORLD)/run_4s --dtype fp16 -o $(WORLD)/wavflow_foley_16k.safetensors
 
