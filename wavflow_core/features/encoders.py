@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -247,7 +246,8 @@ def _layer_counts(settings: Mapping[str, object]) -> Iterator[int]:
         if isinstance(value, Mapping):
             yield from _layer_counts(value)
         elif name == "layers":
-            yield from (item for item in np.ravel(value).tolist() if isinstance(item, int))
+            counts = value if isinstance(value, list) else [value]
+            yield from (item for item in counts if isinstance(item, int))
 
 
 def _require_shapes(
