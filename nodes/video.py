@@ -238,6 +238,8 @@ def _preview(video: Path) -> ui.PreviewVideo:
 
 def _read_sound(clip: VideoClip, *, duration: float | None = None) -> AudioClip | None:
     """The part's own sound, if there is any."""
+    if not clip.has_audio:
+        return None
     try:
         return read_audio(clip.path, start=clip.start, duration=duration or clip.duration)
     except NoSoundError:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, TypeVar
 
 import av
 from av.audio.stream import AudioStream
@@ -20,6 +20,7 @@ from ..errors import MediaError
 
 logger = logging.getLogger(__name__)
 
+StreamT = TypeVar("StreamT", AudioStream, VideoStream)
 MediaSource = str | os.PathLike[str] | BinaryIO
 
 # Cover art and chapter pictures are video streams of one frame each.
@@ -82,9 +83,7 @@ def find_video(container: InputContainer, name: str) -> VideoStream:
         kind = "only sound" if container.streams.audio else "no video"
         art = " and a still cover picture" if container.streams.video else ""
         raise MediaError(f"{name} holds {kind}{art}; give a file with a video track.")
-    best = container.streams.best("video")
-    stream = next((item for item in streams if best is not None and item.index == best.index), None)
-    stream = stream or streams[0]
+    stream = _best_of(streams, container, "video")
     if stream.codec_context is None:
         raise MediaError(
             f"The video in {name} uses a codec that cannot be decoded here; convert it to H.264."
@@ -95,6 +94,14 @@ def find_video(container: InputContainer, name: str) -> VideoStream:
 def find_sound(container: InputContainer) -> AudioStream | None:
     """The sound track of a file, if it has one that can be decoded: the best, else the first."""
     streams = [item for item in container.streams.audio if item.codec_context is not None]
-    best = container.streams.best("audio")
-    best_index = None if best is None else best.index
-    return next((item for item in streams if item.index == best_index), next(iter(streams), None))
+    return _best_of(streams, container, "audio") if streams else None
+
+
+def _best_of(
+    streams: Sequence[StreamT], container: InputContainer, kind: Literal["video", "audio"]
+) -> StreamT:
+    """Of some streams of a file the one that FFmpeg finds best, else the first."""
+    best = container.streams.best(kind)
+    return next(
+        (item for item in streams if best is not None and item.index == best.index), streams[0]
+    )
