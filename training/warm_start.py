@@ -11,6 +11,8 @@ from wavflow_core.checkpoint import read_tensors
 from wavflow_core.errors import CheckpointError
 from wavflow_core.model import WavFlow
 
+from .stretch import stretch_filter
+
 logger = logging.getLogger(__name__)
 
 SHOWN = 8
@@ -22,13 +24,15 @@ class Fit:
 
     Attributes:
         taken: Names that fitted.
+        stretched: Names of filters' tensors that were made to fit windows of another length.
         reshaped: Names whose shape is another, with both shapes; begun anew.
         missing: Names that the file lacks; begun anew.
         unused: Names of the file that the model does not have.
-        share: Share of the model's values that were taken, 0 to 1.
+        share: Share of the model's values that were taken or stretched, 0 to 1.
     """
 
     taken: tuple[str, ...]
+    stretched: tuple[str, ...]
     reshaped: tuple[str, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
@@ -40,7 +44,7 @@ def warm_start(model: WavFlow, path: str, *, choice: str = "auto") -> Fit:
     """Give a model all tensors of a file that have its names and shapes.
 
     Fits checkpoints of this architecture at any rate, and latent models of the same backbone,
-    whose input and output layers are then begun anew.
+    whose input and output layers are then begun anew. Filters are stretched to other windows.
 
     Args:
         model: Already initialised.
@@ -53,6 +57,11 @@ def warm_start(model: WavFlow, path: str, *, choice: str = "auto") -> Fit:
     given, provenance = read_tensors(path, weights=choice)
     own = model.state_dict()
     taken = [name for name in own if name in given and given[name].shape == own[name].shape]
+    stretched = {}
+    for name in own.keys() & given.keys() - set(taken):
+        made = stretch_filter(name, given[name], own[name].shape)
+        if made is not None:
+            stretched[name] = made
     if not taken:
         raise CheckpointError(
             f"Nothing in {path!r} fits this model; its first entries are "
@@ -60,23 +69,28 @@ def warm_start(model: WavFlow, path: str, *, choice: str = "auto") -> Fit:
         )
     for name in taken:
         own[name].copy_(given[name])
+    for name, tensor in stretched.items():
+        own[name].copy_(tensor)
+    fitted = {*taken, *stretched}
     values = sum(tensor.numel() for tensor in own.values())
     fit = Fit(
         taken=tuple(taken),
+        stretched=tuple(name for name in own if name in stretched),
         reshaped=tuple(
             f"{name} {tuple(given[name].shape)} -> {tuple(own[name].shape)}"
             for name in own
-            if name in given and given[name].shape != own[name].shape
+            if name in given and name not in fitted
         ),
         missing=tuple(name for name in own if name not in given),
         unused=tuple(name for name in given if name not in own),
-        share=sum(own[name].numel() for name in taken) / values,
+        share=sum(own[name].numel() for name in fitted) / values,
     )
     logger.info(
         "%s (%s weights, step %s): %d of %d tensors fitted, %.1f %% of all values.",
-        *(path, provenance.weights, provenance.step, len(taken), len(own), 100 * fit.share),
+        *(path, provenance.weights, provenance.step, len(fitted), len(own), 100 * fit.share),
     )
     for what, names in (
+        ("Stretched to another window", fit.stretched),
         ("Begun anew, other shape", fit.reshaped),
         ("Begun anew, not in the file", fit.missing),
         ("Not used", fit.unused),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -71,6 +73,46 @@ def test_training_goes_on_from_a_checkpoint_of_the_published_system(tmp_path):
     warm_start(model, str(path), choice="ema")
     name = "audio_input_proj.0.weight"
     assert torch.equal(model.state_dict()[name], average.tensors[name])
+
+
+SMALL = replace(get_preset("small_16k").model, hidden_dim=16, num_heads=2)
+
+
+def with_windows(*windows):
+    return new_model(replace(SMALL, filter_windows=windows))
+
+
+def test_filters_are_stretched_to_windows_of_another_length(tmp_path, caplog):
+    caplog.set_level("INFO")
+    before = with_windows(1024, 256).state_dict()
+    power = torch.linspace(0, 1, 513)
+    before["wiener.0.power.maps.bias"] = torch.cat((power, 5 - power))
+    before["wiener.0.power.bin_emb"] = power.expand(1, 16, 1, 513).contiguous()
+    before["wiener.0.input_proj.weight"] = torch.full((16, 513), 3.0)
+    save_file(before, tmp_path / "w.safetensors")
+    model = with_windows(2048, 256)
+    fit = warm_start(model, str(tmp_path / "w.safetensors"))
+    names = ("input_proj.weight", "power.bin_emb", "power.maps.weight", "power.maps.bias")
+    assert set(fit.stretched) == {f"wiener.0.{name}" for name in names}
+    assert (fit.reshaped, fit.missing, fit.unused, fit.share) == ((), (), (), 1.0)
+    assert "Stretched to another window: wiener.0." in caplog.text
+    own = model.state_dict()
+    power = torch.linspace(0, 1, 1025)
+    torch.testing.assert_close(own["wiener.0.power.maps.bias"], torch.cat((power, 5 - power)))
+    torch.testing.assert_close(own["wiener.0.power.bin_emb"][0, 3, 0], power)
+    # A spectrum that is the same everywhere says as much to the stream as before.
+    torch.testing.assert_close(own["wiener.0.input_proj.weight"], torch.full((16, 1025), 1.5))
+    for name, tensor in own.items():
+        assert name in fit.stretched or torch.equal(tensor, before[name])
+
+
+def test_what_differs_in_more_than_the_window_is_begun_anew(tmp_path):
+    narrow = replace(SMALL, hidden_dim=8, filter_windows=(1024,))
+    save_file(new_model(narrow).state_dict(), tmp_path / "w.safetensors")
+    fit = warm_start(with_windows(2048), str(tmp_path / "w.safetensors"))
+    assert set(fit.stretched) == {"wiener.0.power.maps.bias", "wiener.0.power.bin_emb"}
+    reshaped = {name.split()[0] for name in fit.reshaped}
+    assert {"wiener.0.power.maps.weight", "wiener.0.input_proj.weight"} <= reshaped
 
 
 def test_a_run_begins_with_the_weights_named(tmp_path):
