@@ -30,7 +30,7 @@ PRESETS: dict[str, WavFlowConfig] = {
             num_heads=4,
             token_rate=160,
             sync_parts=8,
-            filter_windows=(2048, 256),
+            filter_windows=(4096, 256),
         ),
         clip=SMALL_CLIP,
         sync=SMALL_SYNC,

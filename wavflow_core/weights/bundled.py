@@ -38,8 +38,8 @@ BUNDLED: Mapping[str, BundledFile] = {
     "model": BundledFile(
         filename="wavflow_foley_16k.safetensors",
         what="model",
-        size=14648520,
-        sha256="9b77f4a0157812295c744dbde3673f83c0354a23077f4fde1971249247a90a11",
+        size=15471816,
+        sha256="a492933684a98daed3715b2bd59dfa3f11a665ba67ffe3b9b6127e4060498a9a",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
