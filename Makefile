@@ -52,15 +52,16 @@ encoders: setup ## Train the bundled encoders on them, and extract their feature
 			-o $(WORLD)/$${split}_features --duration 4 --workers 0 || exit; \
 	done
 
-# Filters in windows of 2048, as it was run to its end; of 4096, those of the bundled weights now, from nothing: not tried.
 RECIPE := training/configs/small_16k.yaml execution.precision=$(PRECISION) execution.compile=$(COMPILE) \
 	data.train='[$(WORLD)/train_features,$(WORLD)/more_features]' data.validation='[$(WORLD)/validation_features]' \
-	output.sample_every=0 model.filter_windows='[2048,256]'
+	output.sample_every=0
 TEACH := $(PYTHON_ON_CPU) -m training.teach_onsets $(RECIPE) $(FEW)
 TRAIN := $(TORCHRUN) -m training.train $(RECIPE)
 # Each part has a seed of its own: weights know the noise that they were trained with.
-FIRST := execution.seed=$(SEED)
-SECOND := execution.seed=$(shell expr $(SEED) + 1) start.pass_through=false
+# The filters learn in a window of half the length, and are stretched for the last part.
+SHORT := model.filter_windows='[2048,256]'
+FIRST := $(SHORT) execution.seed=$(SEED)
+SECOND := $(SHORT) execution.seed=$(shell expr $(SEED) + 1) start.pass_through=false
 LAST := execution.seed=$(shell expr $(SEED) + 2) start.pass_through=false
 # The layers of the first part: all that the recipe leaves free, and those of the Synchformer.
 FREE := optim.freeze='[audio_input_proj,clip_input_proj,text_input_proj,clip_cond_proj,text_cond_proj,global_cond_mlp]'
