@@ -47,6 +47,8 @@ class DataConfig:
 
     Attributes:
         train: Manifests with features, or folders made by the extraction.
+        repeat: Manifests of clips of ``train`` that come once more in each round, such as those of
+            a kind that is learned badly; named twice, twice more.
         validation: The same for the validation loss and the samples; () takes neither from data
             that is not trained on, and the samples from the training data.
         crop: ``random`` or ``start``: which window of a longer clip.
@@ -62,6 +64,7 @@ class DataConfig:
     """
 
     train: tuple[str, ...] = ()
+    repeat: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     crop: str = "random"
     drop_video: float = 0.1

@@ -28,7 +28,7 @@ from .log import RunLog
 from .optim import make_optimizer
 from .samples import choose_average, gather_weights, write_samples
 from .settings import write_config
-from .sources import adopt_encoders, digest, read_rows
+from .sources import adopt_encoders, digest, read_rows, read_training_rows
 from .state import Progress, latest_state, remove_left_over, restore, save_state
 from .step import TrainingStep
 
@@ -94,7 +94,7 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
     Raises:
         WavFlowError: Something given cannot be used.
     """
-    rows, failures = read_rows(config.data.train, max_failures=config.data.max_failures)
+    rows, failures = read_training_rows(config.data)
     config = adopt_encoders(config, rows)
     clips = Clips(rows, config)
     data = digest(clips.rows)

@@ -13,7 +13,7 @@ from wavflow_core.config import EncoderConfig
 from wavflow_core.errors import ConfigError, FeatureError, WavFlowError
 from wavflow_core.media.files import is_file
 
-from .config import TrainConfig
+from .config import DataConfig, TrainConfig
 from .failures import Failures
 from .feature_store import FeatureReader
 from .manifest import Row, read_manifest
@@ -42,14 +42,8 @@ def read_rows(
     failed: list[Failure] = []
     seen: set[str] = set()
     files: dict[Path, bool] = {}
-    for source in map(Path, sources):
-        path = source / MANIFEST_NAME if source.is_dir() else source
-        if source.is_dir() and not is_file(path):
-            raise ConfigError(
-                f"{setting} names the folder {str(source)!r}, which has no {MANIFEST_NAME}; give "
-                "one that `python -m training.extract_features` made."
-            )
-        found, broken = read_manifest(path)
+    for source in sources:
+        found, broken = _read(source, setting)
         failed += broken
         for row in found:
             reason = _fault(row, seen, files)
@@ -67,6 +61,40 @@ def read_rows(
             "folders that `python -m training.extract_features` made."
         )
     return rows, failures
+
+
+def read_training_rows(config: DataConfig) -> tuple[list[Row], Failures]:
+    """The clips of ``data.train``, and behind them those of ``data.repeat`` once more.
+
+    Raises:
+        WavFlowError: See :func:`read_rows`, or a clip to repeat is not among those trained on.
+    """
+    rows, failures = read_rows(config.train, max_failures=config.max_failures)
+    known = {row.id: row for row in rows}
+    left_out = {failure.name for failure in failures.found}
+    again: list[Row] = []
+    for source in config.repeat:
+        for row in _read(source, "data.repeat")[0]:
+            if row.id not in known and row.id not in left_out:
+                raise ConfigError(
+                    f"data.repeat names {row.id!r} in {source!r}, which is not a clip of "
+                    "data.train; give a manifest with some of its lines."
+                )
+            again += [known[row.id]] if row.id in known else []
+    return rows + again, failures
+
+
+def _read(source: str, setting: str) -> tuple[list[Row], list[Failure]]:
+    """The rows of a manifest, or of that in a folder, and those that cannot be read."""
+    path = Path(source)
+    if path.is_dir():
+        path /= MANIFEST_NAME
+        if not is_file(path):
+            raise ConfigError(
+                f"{setting} names the folder {source!r}, which has no {MANIFEST_NAME}; give "
+                "one that `python -m training.extract_features` made."
+            )
+    return read_manifest(path)
 
 
 def _fault(row: Row, seen: set[str], files: dict[Path, bool]) -> str | None:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from wavflow_core.checkpoint import read_tensors
 from wavflow_core.errors import CheckpointError
@@ -56,38 +57,36 @@ def warm_start(model: WavFlow, path: str, *, choice: str = "auto") -> Fit:
     """
     given, provenance = read_tensors(path, weights=choice)
     own = model.state_dict()
-    taken = [name for name in own if name in given and given[name].shape == own[name].shape]
-    stretched = {}
-    for name in own.keys() & given.keys() - set(taken):
-        made = stretch_filter(name, given[name], own[name].shape)
+    fitting: dict[str, Tensor] = {}
+    for name in own.keys() & given.keys():
+        tensor, shape = given[name], own[name].shape
+        made = tensor if tensor.shape == shape else stretch_filter(name, tensor, shape)
         if made is not None:
-            stretched[name] = made
-    if not taken:
+            fitting[name] = made
+    if not fitting:
         raise CheckpointError(
             f"Nothing in {path!r} fits this model; its first entries are "
-            f"{', '.join(list(given)[:3]) or 'none'}. Give a state dictionary of the backbone."
+            f"{', '.join(list(given)[:SHOWN]) or 'none'}."
         )
-    for name in taken:
-        own[name].copy_(given[name])
-    for name, tensor in stretched.items():
+    for name, tensor in fitting.items():
         own[name].copy_(tensor)
-    fitted = {*taken, *stretched}
+    stretched = {name for name, tensor in fitting.items() if tensor is not given[name]}
     values = sum(tensor.numel() for tensor in own.values())
     fit = Fit(
-        taken=tuple(taken),
+        taken=tuple(name for name in own if name in fitting and name not in stretched),
         stretched=tuple(name for name in own if name in stretched),
         reshaped=tuple(
             f"{name} {tuple(given[name].shape)} -> {tuple(own[name].shape)}"
             for name in own
-            if name in given and name not in fitted
+            if name in given and name not in fitting
         ),
         missing=tuple(name for name in own if name not in given),
         unused=tuple(name for name in given if name not in own),
-        share=sum(own[name].numel() for name in fitted) / values,
+        share=sum(own[name].numel() for name in fitting) / values,
     )
     logger.info(
         "%s (%s weights, step %s): %d of %d tensors fitted, %.1f %% of all values.",
-        *(path, provenance.weights, provenance.step, len(fitted), len(own), 100 * fit.share),
+        *(path, provenance.weights, provenance.step, len(fitting), len(own), 100 * fit.share),
     )
     for what, names in (
         ("Stretched to another window", fit.stretched),

@@ -11,7 +11,7 @@ from training.data import Clips
 from training.distributed import World
 from training.loading import Positions, open_batches
 from training.manifest import read_manifest, write_manifest
-from training.sources import adopt_encoders, read_rows
+from training.sources import adopt_encoders, read_rows, read_training_rows
 from wavflow_core.config import EncoderConfig
 from wavflow_core.errors import ConfigError, FeatureError, WavFlowError
 from wavflow_core.features.store import save_features
@@ -176,6 +176,40 @@ def test_too_many_rows_that_fail_stop_the_run(tmp_path):
 def test_no_data_at_all_are_refused():
     with pytest.raises(ConfigError, match="no clip can be used; give manifests, or folders"):
         read_rows([], max_failures=0.1)
+
+
+def test_clips_to_repeat_come_once_more_in_each_round(tmp_path):
+    manifest = make_data(tmp_path, 4)
+    rows, _ = read_manifest(manifest)
+    write_manifest([rows[2]], tmp_path / "again.csv")
+    again = str(tmp_path / "again.csv")
+    config = run_config(manifest, data={"repeat": [again, again]})
+    found, _ = read_training_rows(config.data)
+    assert [row.id for row in found] == ["clip0", "clip1", "clip2", "clip3", "clip2", "clip2"]
+    clips = Clips(found, adopt_encoders(config, found))
+    for number in (0, 1):
+        batches = [clips[6 * number + place] for place in range(6)]
+        assert sorted(batch.ids[0] for batch in batches) == sorted(row.id for row in found)
+        noises = [batch.x_0 for batch in batches if batch.ids == ("clip2",)]
+        assert not torch.equal(noises[0], noises[1])
+
+
+def test_clips_to_repeat_must_be_trained_on(tmp_path):
+    manifest = make_data(tmp_path, 3)
+    rows, _ = read_manifest(manifest)
+    write_manifest([rows[1], replace(rows[1], id="other")], tmp_path / "again.csv")
+    config = run_config(manifest, data={"repeat": [str(tmp_path / "again.csv")]})
+    with pytest.raises(ConfigError, match=r"data.repeat names 'other' in .*again.csv.*not a clip"):
+        read_training_rows(config.data)
+
+
+def test_clips_to_repeat_that_cannot_be_used_are_left_out(tmp_path):
+    manifest = make_data(tmp_path, 4)
+    (tmp_path / "clip1.features.safetensors").unlink()
+    config = run_config(manifest, data={"repeat": [str(manifest)], "max_failures": 0.5})
+    found, failures = read_training_rows(config.data)
+    assert [row.id for row in found] == ["clip0", "clip2", "clip3"] * 2
+    assert [failure.name for failure in failures.found] == ["clip1"]
 
 
 def test_the_encoders_of_the_features_enter_the_configuration(manifest):
