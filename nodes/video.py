@@ -273,12 +273,12 @@ def _write(footage: Footage, sound: AudioClip | None) -> NewFile:
     if sound is None:
         _encode(footage, file.path)
     elif isinstance(footage, VideoClip) and _is_whole(footage) and _fits(footage, file.path.suffix):
-        mux(footage, sound, file.path)
+        mux(footage, sound, file.path, progress=_seconds_of(footage.seconds))
     else:
         with tempfile.TemporaryDirectory(dir=file.path.parent) as folder:
             pictures = Path(folder) / "pictures.mp4"
             _encode(footage, pictures)
-            mux(pictures, sound, file.path)
+            mux(pictures, sound, file.path, progress=_seconds_of(footage.seconds))
     return file
 
 

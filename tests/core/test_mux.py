@@ -211,6 +211,28 @@ def test_a_failure_never_harms_the_source_and_leaves_no_part(tmp_path, monkeypat
     assert [item.name for item in tmp_path.iterdir()] == ["a.mp4"]
 
 
+def test_progress_counts_the_seconds_up_to_the_end(tmp_path):
+    source, seen = make_video(tmp_path / "a.mp4", seconds=3, options=BFRAMES), []
+    mux(source, click(), tmp_path / "b.mp4", progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert 2.8 < seen[-1] <= 3
+    # Sound and pictures are written side by side, so that nothing waits for one of them.
+    assert len(seen) > len(packets(source))
+
+
+def test_progress_may_cancel_and_nothing_is_written(tmp_path):
+    source = make_video(tmp_path / "a.mp4", seconds=3)
+
+    def cancel(seconds):
+        if seconds > 1:
+            raise RuntimeError("cancelled")
+
+    with pytest.raises(RuntimeError, match="cancelled"):
+        mux(source, click(), tmp_path / "b.mp4", progress=cancel)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.mp4"]
+
+
 def test_a_source_that_is_cut_off_is_copied_as_far_as_it_goes(tmp_path, caplog):
     whole = make_video(tmp_path / "a.mp4", seconds=5, container_options={"movflags": "faststart"})
     data = whole.read_bytes()

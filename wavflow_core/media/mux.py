@@ -7,7 +7,7 @@ import heapq
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -62,6 +62,7 @@ def mux(
     *,
     start: float = 0.0,
     metadata: Mapping[str, str] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> None:
     """Write the whole source video, its pictures copied bit for bit, with a new sound.
 
@@ -75,6 +76,7 @@ def mux(
         output: File to write, whole or not at all; may be the source itself.
         start: Seconds from the first picture to where the sound begins, silence before it.
         metadata: Tags to add to those of the source.
+        progress: Called with the seconds written after each packet; it may raise to cancel.
 
     Raises:
         MediaError: The source cannot be read, the suffix is unknown or cannot hold this video,
@@ -109,8 +111,10 @@ def mux(
                 _timed(encode_sound(track, kind.sound, sound)),
                 key=lambda item: item[0],
             )
-            for _, packet in packets:
+            for time, packet in packets:
                 out.mux(packet)
+                if progress is not None:
+                    progress(max(time, 0.0))
 
 
 def check_fit(video: VideoClip, suffix: str) -> None:
