@@ -39,7 +39,7 @@ BUNDLED: Mapping[str, BundledFile] = {
         filename="wavflow_foley_16k.safetensors",
         what="model",
         size=15471816,
-        sha256="a492933684a98daed3715b2bd59dfa3f11a665ba67ffe3b9b6127e4060498a9a",
+        sha256="691447078191593c7f0209ba7a424533b35a6ab36e6276eda52b4477c9a3aa1d",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
