@@ -39,7 +39,7 @@ BUNDLED: Mapping[str, BundledFile] = {
         filename="wavflow_foley_16k.safetensors",
         what="model",
         size=15471816,
-        sha256="691447078191593c7f0209ba7a424533b35a6ab36e6276eda52b4477c9a3aa1d",
+        sha256="5c73a62b625c8c4805cd9adcb50a0f25c6c08404c8aeea6a7ae8148394d4c650",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
