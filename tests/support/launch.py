@@ -26,7 +26,8 @@ def environment():
 
 def start(arguments, *, processes=1, torchrun=(), prefix=(), log=None):
     """Begin ``python -m arguments...``, by torchrun where there are several processes."""
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), *torchrun]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    launcher += torchrun or ["--standalone"]  # else all use one port, and the next finds it taken
     many = processes > 1 or torchrun
     command = [sys.executable, *(launcher if many else ()), "-m", *map(str, arguments)]
     output = subprocess.DEVNULL if log is None else log.open("ab")

@@ -53,8 +53,11 @@ def test_a_run_goes_on_with_another_number_of_processes_and_strategy(
         settings["execution"]["strategy"] = strategy
         settings["optim"] |= {"steps": steps, "batch_size": 6 if before == "ddp" else 4}
         path = write_settings(settings, tmp_path / "run.yaml")
-        process = start(["training.train", path, "-o", tmp_path / "run"], processes=processes)
-        assert finish(process) == 0
+        log = tmp_path / f"{strategy}.txt"
+        process = start(
+            ["training.train", path, "-o", tmp_path / "run"], processes=processes, log=log
+        )
+        assert finish(process) == 0, log.read_text()[-3000:]
     if before == "ddp":
         expected = tmp_path / "alone"
         config = run_config(manifest, optim={"batch_size": 6})
