@@ -66,7 +66,8 @@ def warm_start(model: WavFlow, path: str, *, choice: str = "auto") -> Fit:
     if not fitting:
         raise CheckpointError(
             f"Nothing in {path!r} fits this model; its first entries are "
-            f"{', '.join(list(given)[:SHOWN]) or 'none'}."
+            f"{', '.join(list(given)[:SHOWN]) or 'none'}. Give a state "
+            "dictionary of the backbone."
         )
     for name, tensor in fitting.items():
         own[name].copy_(tensor)
