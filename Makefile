@@ -58,11 +58,12 @@ RECIPE := training/configs/small_16k.yaml execution.precision=$(PRECISION) execu
 TEACH := $(PYTHON_ON_CPU) -m training.teach_onsets $(RECIPE) $(FEW)
 TRAIN := $(TORCHRUN) -m training.train $(RECIPE)
 # Each part has a seed of its own: weights know the noise that they were trained with.
-# The filters learn in a window of half the length, and are stretched for the last part.
+# The filters learn in a window of half the length, and are stretched for the last two parts.
 SHORT := model.filter_windows='[2048,256]'
 FIRST := $(SHORT) execution.seed=$(SEED)
 SECOND := $(SHORT) execution.seed=$(shell expr $(SEED) + 1) start.pass_through=false
-LAST := execution.seed=$(shell expr $(SEED) + 2) start.pass_through=false
+THIRD := execution.seed=$(shell expr $(SEED) + 2) start.pass_through=false data.drop_video=0.3
+LAST := execution.seed=$(shell expr $(SEED) + 3) start.pass_through=false data.drop_video=0.3
 # The layers of the first part: all that the recipe leaves free, and those of the Synchformer.
 FREE := optim.freeze='[audio_input_proj,clip_input_proj,text_input_proj,clip_cond_proj,text_cond_proj,global_cond_mlp]'
 
@@ -73,7 +74,9 @@ model: setup ## Train the bundled model on these, 2 seconds at a time and at las
 	$(TEACH) $(SECOND) start.weights=$(WORLD)/run_free/model.safetensors -o $(WORLD)/onsets_again.safetensors
 	$(TRAIN) $(SECOND) start.weights=$(WORLD)/onsets_again.safetensors \
 		optim.steps=$(if $(TRIAL),3,4000) -o $(WORLD)/run
-	$(TRAIN) $(LAST) start.weights=$(WORLD)/run/model.safetensors audio.window=4 \
+	$(TRAIN) $(THIRD) start.weights=$(WORLD)/run/model.safetensors \
+		optim.steps=$(if $(TRIAL),3,4000) -o $(WORLD)/run_longer
+	$(TRAIN) $(LAST) start.weights=$(WORLD)/run_longer/model.safetensors audio.window=4 \
 		optim.steps=$(if $(TRIAL),3,100) optim.lr=1e-4 optim.warmup_steps=20 -o $(WORLD)/run_4s
 	$(BIN)/python -m training.export $(WORLD)/run_4s --dtype fp16 -o $(WORLD)/wavflow_foley_16k.safetensors
 
