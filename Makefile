@@ -62,8 +62,9 @@ TRAIN := $(TORCHRUN) -m training.train $(RECIPE)
 SHORT := model.filter_windows='[2048,256]'
 FIRST := $(SHORT) execution.seed=$(SEED)
 SECOND := $(SHORT) execution.seed=$(shell expr $(SEED) + 1) start.pass_through=false
-THIRD := execution.seed=$(shell expr $(SEED) + 2) start.pass_through=false data.drop_video=0.3
-LAST := execution.seed=$(shell expr $(SEED) + 3) start.pass_through=false data.drop_video=0.3
+STRETCHED := start.pass_through=false data.drop_video=0.3
+THIRD := $(STRETCHED) execution.seed=$(shell expr $(SEED) + 2)
+LAST := $(STRETCHED) execution.seed=$(shell expr $(SEED) + 3)
 # The layers of the first part: all that the recipe leaves free, and those of the Synchformer.
 FREE := optim.freeze='[audio_input_proj,clip_input_proj,text_input_proj,clip_cond_proj,text_cond_proj,global_cond_mlp]'
 
