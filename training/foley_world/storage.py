@@ -47,10 +47,14 @@ def is_written(seed: int, folder: Path) -> bool:
     return all(is_file(folder / f"{clip_id(seed)}{suffix}") for suffix in (".mp4", ".wav"))
 
 
-def read_truth(folder: Path, config: ClipConfig) -> dict[str, Line]:
+def read_truth(folder: Path, config: ClipConfig | None = None) -> dict[str, Line]:
     """What is known of the clips in a folder, by id; nothing if there are none.
 
     A last line that a stopped run has not finished is left out.
+
+    Args:
+        folder: Of the clips.
+        config: How they must have been made; None: in whatever way.
 
     Raises:
         ConfigError: The clips were made with other settings, or the file is damaged.
@@ -71,7 +75,7 @@ def read_truth(folder: Path, config: ClipConfig) -> dict[str, Line]:
                 f"Line {number} of {str(path)!r} cannot be read ({error}); give another folder, or "
                 "remove the file: clips are made again then."
             ) from error
-        if found != config.to_dict():
+        if config is not None and found != config.to_dict():
             raise ConfigError(
                 f"{str(folder)!r} holds clips made with {_said(found)}; given: "
                 f"{_said(config.to_dict())}. Give another folder, or the same settings."
