@@ -43,19 +43,7 @@ def measure_loudness(clip: AudioClip) -> Loudness:
 
     Source: ITU-R BS.1770-4; ffmpeg's ``ebur128``.
     """
-    waveform = clip.waveform.detach().cpu().numpy()
-    rate = clip.sample_rate
-    short = math.ceil(BLOCK_SECONDS * rate) - waveform.shape[1]
-    loud = np.pad(waveform, ((0, 0), (0, max(0, short))))
-    integrated = _last(loud, rate, "lavfi.r128.I", peak="none")
-    peak = float(np.abs(waveform).max())
-    if peak < 1e-10:
-        return Loudness(integrated=integrated, true_peak=-math.inf)
-    # The filter gives peaks in three decimals and late: measured at full scale, with a tail.
-    tail = max(short, 0) + math.ceil(TAIL_SECONDS * rate)
-    scaled = np.pad(waveform / peak, ((0, 0), (0, tail)))
-    factor = max(1.0, _last(scaled, rate, "lavfi.r128.true_peak", peak="true"))
-    return Loudness(integrated=integrated, true_peak=20 * math.log10(factor * peak))
+    return Loudness(integrated=_integrated(clip), true_peak=_true_peak(clip))
 
 
 def set_level(
@@ -74,12 +62,38 @@ def set_level(
     for name, value in (("loudness", loudness), ("true_peak", true_peak)):
         if value is not None and not math.isfinite(value):
             raise MediaError(f"{name} is {value!r}; it must be a finite number of decibels.")
-    measured = measure_loudness(clip)
     gain = 0.0
-    if loudness is not None and measured.integrated > SILENCE:
-        gain = loudness - measured.integrated
-    gain = min(gain, true_peak - measured.true_peak)
+    if loudness is not None and (integrated := _integrated(clip)) > SILENCE:
+        gain = loudness - integrated
+    gain = min(gain, true_peak - _true_peak(clip))
     return replace(clip, waveform=clip.waveform * 10 ** (gain / 20))
+
+
+def _integrated(clip: AudioClip) -> float:
+    """LUFS."""
+    loud = _block_at_least(clip)
+    return _last(loud, clip.sample_rate, "lavfi.r128.I", peak="none")
+
+
+def _true_peak(clip: AudioClip) -> float:
+    """dBTP, -inf for silence."""
+    loud = _block_at_least(clip)
+    peak = float(max(loud.max(), -loud.min()))
+    if peak < 1e-10:
+        return -math.inf
+    # The filter gives peaks in three decimals and late: measured at full scale, with a tail.
+    tail = math.ceil(TAIL_SECONDS * clip.sample_rate)
+    scaled = np.zeros((loud.shape[0], loud.shape[1] + tail), np.float32)
+    np.divide(loud, peak, out=scaled[:, : loud.shape[1]])
+    factor = max(1.0, _last(scaled, clip.sample_rate, "lavfi.r128.true_peak", peak="true"))
+    return 20 * math.log10(factor * peak)
+
+
+def _block_at_least(clip: AudioClip) -> np.ndarray:
+    """(C, T) of a measuring block or more, with silence after what is shorter; else no copy."""
+    waveform = clip.waveform.detach().cpu().numpy()
+    short = math.ceil(BLOCK_SECONDS * clip.sample_rate) - waveform.shape[1]
+    return np.pad(waveform, ((0, 0), (0, short))) if short > 0 else waveform
 
 
 def _last(waveform: np.ndarray, rate: int, key: str, *, peak: str) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 from ..errors import MediaError
 from .loudness import set_level
@@ -51,23 +50,13 @@ def mix(
     rate = max(clip.sample_rate for clip, _, _ in parts)
     channels = max(clip.waveform.shape[0] for clip, _, _ in parts)
     placed = [
-        torch.nn.functional.pad(
-            _spread(resample(clip.waveform, clip.sample_rate, rate), channels) * 10 ** (db / 20),
-            (round(begin * rate), 0),
-        )
+        (resample(clip.waveform, clip.sample_rate, rate), round(begin * rate), 10 ** (db / 20))
         for clip, db, begin in parts
     ]
-    total = torch.zeros(channels, max(sound.shape[1] for sound in placed))
-    for sound in placed:
-        total[:, : sound.shape[1]] += sound
+    total = torch.zeros(channels, max(begin + sound.shape[1] for sound, begin, _ in placed))
+    for sound, begin, gain in placed:
+        heard = 2 if sound.shape[0] == 1 and channels > 1 else sound.shape[0]
+        total[:heard, begin : begin + sound.shape[1]].add_(sound, alpha=gain)
     return set_level(
         AudioClip(waveform=total, sample_rate=rate), loudness=None, true_peak=TRUE_PEAK
     )
-
-
-def _spread(waveform: Tensor, channels: int) -> Tensor:
-    """(channels, T): mono on left and right, channels that are missing silent."""
-    have = waveform.shape[0]
-    if have == 1 and channels > 1:
-        waveform, have = waveform.expand(2, -1), 2
-    return torch.nn.functional.pad(waveform, (0, 0, 0, channels - have))
