@@ -17,7 +17,7 @@ from wavflow_core.errors import WavFlowError
 
 from .failures import Failures, write_failures
 from .listings import Listing, list_audiocaps, list_folder, list_vggsound
-from .manifest import Row, read_manifest, write_manifest
+from .manifest import Row, check_output, read_manifest, write_manifest
 from .probing import check_row
 from .program import run_program
 
@@ -47,8 +47,7 @@ def make_manifest(given: argparse.Namespace) -> None:
     Raises:
         WavFlowError: Something given cannot be used, too many clips fail, or none is left.
     """
-    if given.output.suffix.lower() != ".csv":
-        raise WavFlowError(f"--output is {str(given.output)!r}; give a file ending in .csv.")
+    check_output(given.output)
     if not given.output.absolute().parent.is_dir():
         raise WavFlowError(f"The folder of {str(given.output)!r} does not exist; create it first.")
     rows, failed = list_clips(given)

@@ -79,6 +79,16 @@ def read_manifest(path: Path) -> tuple[list[Row], list[Failure]]:
     return rows, failures
 
 
+def check_output(path: Path) -> None:
+    """Refuse what ``--output`` gives if it is no name of a table.
+
+    Raises:
+        WavFlowError: It does not end in ``.csv``.
+    """
+    if path.suffix.lower() != ".csv":
+        raise WavFlowError(f"--output is {str(path)!r}; give a file ending in .csv.")
+
+
 def write_manifest(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
     """Write a table that :func:`read_manifest` reads, whole or not at all.
 

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from wavflow_core.errors import ConfigError, WavFlowError
+from wavflow_core.errors import ConfigError
 from wavflow_core.media.files import is_file
 
-from ..manifest import Row, read_manifest, write_manifest
+from ..manifest import Row, check_output, read_manifest, write_manifest
 from ..program import run_program
 from .classes import CLASSES
 from .storage import MANIFEST, TRUTH, read_truth
@@ -27,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = build_parser().parse_args(arguments)
 
     def work() -> int:
-        if given.output.suffix.lower() != ".csv":
-            raise WavFlowError(f"--output is {str(given.output)!r}; give a file ending in .csv.")
+        check_output(given.output)
         rows = choose(given.folders, classes=given.classes, things=given.things)
         write_manifest(rows, given.output)
         logger.info("Wrote %s: %d clips.", given.output, len(rows))
