@@ -34,7 +34,9 @@ FORMAT = "wavflow.extraction_plan"
 VERSION = 1
 PLAN, MANIFEST, FAILURES = "plan.json", "manifest.csv", "failures.csv"
 # What a run writes to a store, and what it notes there while it works.
-WRITTEN = re.compile(r"shard-\d{5,}\.safetensors|plan\.json|(?:manifest|failures)\.csv")
+WRITTEN = re.compile(
+    r"(?:shard-\d{5,}|empty_text)\.safetensors|plan\.json|(?:manifest|failures)\.csv"
+)
 NOTES = re.compile(r"\.failures-\d{5,}\.jsonl")
 # A row whose values of these names changed would get other features.
 DECISIVE = ("caption", "start", "duration", "has_video", "has_text")
