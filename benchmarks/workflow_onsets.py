@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.support import comfy
 from training.evaluation.onsets import NONE, OnsetAgreement, detect_onsets, onset_f1
 from training.foley_world.__main__ import main as make_clips
+from training.foley_world.storage import read_truth
 from wavflow_core.cli import main as wavflow
 from wavflow_core.media.audio import read_audio
 
@@ -32,8 +33,7 @@ COLUMNS = ("id", "video_path", "caption", "video_exist", "text_exist")
 def read_clips(folder: Path, count: int) -> list[dict]:
     """What is known of the first clips of a folder; they are made if they are not there."""
     assert make_clips([str(folder), "--split", "test", "--count", str(count)]) == 0
-    lines = (folder / "truth.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines][:count]
+    return list(read_truth(folder).values())[:count]
 
 
 def savers(prompt: dict) -> dict[str, str]:

@@ -18,7 +18,14 @@ from ..wavflow_core.media.cut import save_images, save_part
 from ..wavflow_core.media.mix import mix
 from ..wavflow_core.media.mux import check_fit, mux
 from ..wavflow_core.media.video import VideoClip, open_video
-from .convert import Footage, from_clips, progress_bar, to_clips, to_footage
+from .convert import (
+    Footage,
+    check_interrupted,
+    from_clips,
+    progress_bar,
+    to_clips,
+    to_footage,
+)
 from .files import (
     BUNDLED_VIDEO,
     NewFile,
@@ -237,11 +244,16 @@ def _preview(video: Path) -> ui.PreviewVideo:
 
 
 def _read_sound(clip: VideoClip, *, duration: float | None = None) -> AudioClip | None:
-    """The part's own sound, if there is any."""
+    """The part's own sound, if there is any; stops on Cancel."""
     if not clip.has_audio:
         return None
     try:
-        return read_audio(clip.path, start=clip.start, duration=duration or clip.duration)
+        return read_audio(
+            clip.path,
+            start=clip.start,
+            duration=duration or clip.duration,
+            progress=lambda _: check_interrupted(),
+        )
     except NoSoundError:
         return None
 

@@ -265,6 +265,25 @@ def test_of_several_tracks_one_that_can_be_decoded_is_taken():
     assert find_sound(file(best=0)) is None
 
 
+def test_reading_tells_how_far_it_is_and_can_be_stopped(tmp_path):
+    write_audio(tone(3.0), tmp_path / "a.wav")
+    told = []
+    read_audio(tmp_path / "a.wav", progress=told.append)
+    assert told == sorted(set(told))
+    assert len(told) > 3
+    assert told[-1] == pytest.approx(3.0)
+
+    def stop(seconds):
+        told.append(seconds)
+        if seconds > 1:
+            raise KeyboardInterrupt
+
+    told.clear()
+    with pytest.raises(KeyboardInterrupt):
+        read_audio(tmp_path / "a.wav", progress=stop)
+    assert told[-1] < 2
+
+
 def test_sound_in_memory_is_read(tmp_path):
     write_audio(noise(), tmp_path / "a.flac")
     made = read_audio(io.BytesIO((tmp_path / "a.flac").read_bytes()))

@@ -238,6 +238,27 @@ def test_sounds_are_mixed_at_their_levels_and_cut_at_the_end_of_the_video(comfy)
     assert power(both, 440) == pytest.approx(own + 0.05, rel=0.05)
 
 
+STOPPED = """
+import importlib, comfy.model_management as mm
+sound = importlib.import_module(pack.__name__ + ".nodes.video").LazyAudio(
+    importlib.import_module(pack.__name__ + ".wavflow_core.media.video").open_video(path))
+mm.interrupt_current_processing()
+try:
+    sound["waveform"]
+    result = "read"
+except mm.InterruptProcessingException:
+    result = "stopped"
+finally:
+    mm.interrupt_current_processing(False)
+result = [result, sound["waveform"].ndim]
+"""
+
+
+@pytest.mark.comfyui
+def test_reading_the_sound_of_a_video_stops_on_cancel(comfy):
+    assert comfy.code(STOPPED, path=str(comfy.base / "input" / VIDEO)) == ["stopped", 3]
+
+
 @pytest.mark.comfyui
 def test_a_new_sound_replaces_the_old_from_its_start_on(comfy):
     result = comfy.run(graph(v=load(), a=sound(seconds=0.5), m=add(start=1.0)))

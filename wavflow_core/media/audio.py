@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -144,7 +144,11 @@ def write_audio(
 
 
 def read_audio(
-    path: MediaSource, *, start: float = 0.0, duration: float | None = None
+    path: MediaSource,
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> AudioClip:
     """Read the sound of a sound or video file, at its own rate and with all its channels.
 
@@ -156,6 +160,7 @@ def read_audio(
         path: The file, or a seekable binary file object.
         start: Seconds.
         duration: Seconds; None, or more than there is, reads to the end.
+        progress: Called with the seconds of the file read after each block; it may raise to cancel.
 
     Raises:
         NoSoundError: The file has no sound, or none from ``start`` on.
@@ -179,6 +184,8 @@ def read_audio(
         if zero is None and stream.start_time is not None and stream.time_base is not None:
             zero = stream.start_time * stream.time_base
         placed = _placed(container, stream, name, zero, begin)
+        if progress is not None:
+            placed = _told(placed, rate, progress)
         parts = list(_cut(placed, begin, end, rate, name))
     if not parts:
         raise NoSoundError(
@@ -229,6 +236,15 @@ def _placed(
             keep = max(0, stop - place)
         yield place, samples[:, :keep]
         place += samples.shape[1]
+
+
+def _told(
+    placed: Iterator[tuple[int, np.ndarray]], rate: int, progress: Callable[[float], None]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The blocks, each told to ``progress`` first."""
+    for place, samples in placed:
+        progress((place + samples.shape[1]) / rate)
+        yield place, samples
 
 
 def _decoded(container: InputContainer, stream: AudioStream, name: str) -> Iterator[AudioFrame]:
