@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from wavflow_core.errors import ConfigError, WavFlowError
@@ -94,6 +95,11 @@ def share_out(step: TrainingStep, execution: ExecutionConfig, world: World) -> n
         for module in (*blocks, step):
             # Also the outermost weights are dealt out again, as the averages expect them.
             fully_shard(module, mesh=mesh, reshard_after_forward=True)
+        own = [p.to_local() if isinstance(p, DTensor) else p for p in step.parameters()]
+        logger.info(
+            "Dealt out with fsdp: this process holds %d of %d weights.",
+            *(sum(part.numel() for part in parts) for parts in (own, step.parameters())),
+        )
         return step
     cards = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(step, device_ids=cards, gradient_as_bucket_view=True)

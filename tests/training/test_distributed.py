@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from support.launch import finish, losses_of, start, write_settings
@@ -35,6 +37,10 @@ def test_several_processes_do_what_one_does(manifest, alone, tmp_path, processes
     log = tmp_path / "output.txt"
     process = start(["training.train", path, "-o", tmp_path / "run"], processes=processes, log=log)
     assert finish(process) == 0, log.read_text()[-3000:]
+    shares = re.findall(r"this process holds (\d+) of (\d+) weights", log.read_text())
+    assert bool(shares) == (strategy == "fsdp")
+    for share, whole in shares:  # nearly equal: each tensor's rows are dealt out whole
+        assert int(share) < 1.5 * int(whole) / processes
     assert losses_of(tmp_path / "run") == pytest.approx(losses_of(alone), rel=1e-5)
     first, second = (latest_state(folder) for folder in (alone, tmp_path / "run"))
     for kind in ("model", "ema0", "ema1"):
