@@ -72,6 +72,8 @@ def start_model(config: TrainConfig, saved: State | None, clips: Clips, *, data:
     if config.start.weights is not None:
         fit = warm_start(model, config.start.weights, choice=config.start.choice)
         has_empty = has_empty or "empty_string_feat" in fit.taken
+    if config.start.open_gates:
+        _open_gates(model)
     if not has_empty:
         logger.warning(
             "The features of the empty caption stay zero: neither the data's folder nor "
@@ -122,6 +124,17 @@ def _freeze(model: WavFlow, names: Sequence[str]) -> None:
             nearest = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0))
             raise ConfigError(f"optim.freeze: there is no module {name!r}; nearest: {nearest}.")
         model.get_submodule(name).requires_grad_(False)
+
+
+def _open_gates(model: WavFlow) -> None:
+    filters = model.wiener.filters()
+    if not filters:
+        raise ConfigError(
+            "start.open_gates: this model has no Wiener filters; leave it off, or give "
+            "model.filter_windows."
+        )
+    for one in filters:
+        one.open_gate()
 
 
 def _mean_features(clips: Clips) -> tuple[Tensor, Tensor]:

@@ -211,11 +211,14 @@ class StartConfig:
         choice: Which weights of a ``.pth``: ``live``, ``ema``, ``ema2`` or ``auto``.
         pass_through: Let new weights begin by passing the state on, see
             :func:`~wavflow_core.model.pass_through.pass_through`; for the prediction of x.
+        open_gates: Let the Wiener filters count at every sample, for good, see
+            :meth:`~wavflow_core.model.wiener.WienerFilter.open_gate`.
     """
 
     weights: str | None = None
     choice: str = "auto"
     pass_through: bool = False
+    open_gates: bool = False
 
     def __post_init__(self) -> None:
         _require(self.choice in WEIGHTS, "start.choice", self.choice, ", ".join(WEIGHTS))

@@ -118,6 +118,25 @@ def test_a_gate_says_at_which_samples_all_this_counts():
     assert torch.equal(gated[:, 60:], change[:, 60:])
 
 
+def test_an_opened_gate_lets_all_count_and_is_told_nothing_any_more():
+    wiener = filter_of(2.0)
+    with torch.no_grad():
+        for parameter in wiener.gate.parameters():
+            parameter.normal_()
+    x_t, stream, t = tone(), torch.randn(1, TOKENS, 16), torch.tensor([0.5])
+    given = (torch.zeros_like(x_t), x_t, t, stream)
+    rest = (torch.zeros(1, 1, 16), torch.zeros(TOKENS, dtype=torch.long))
+    with torch.no_grad():
+        shut = wiener(*given, *rest)
+    wiener.open_gate()
+    opened = wiener(*given, *rest)
+    opened.square().sum().backward()
+    whole = filter_of(2.0)(*given, *rest)  # its gate is open, to begin with
+    assert not torch.allclose(shut, whole)
+    assert torch.equal(opened, whole)
+    assert not any(parameter.grad.any() for parameter in wiener.gate.parameters())
+
+
 def test_before_anything_is_learned_only_states_near_the_data_change_an_estimate():
     x_1 = tone()
     start = torch.full((BINS,), START)

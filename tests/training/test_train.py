@@ -393,6 +393,19 @@ def test_passing_on_needs_clips_with_pictures_and_captions_to_measure(tmp_path):
         built(config, tmp_path / "run")
 
 
+def test_a_run_can_begin_with_its_filters_open(manifest, tmp_path):
+    changes = {"patch_size": 50, "hidden_dim": 32, "filter_windows": [256]}
+    first = run_config(manifest, model=changes)
+    model = built(first, tmp_path / "first").model
+    torch.nn.init.normal_(model.get_parameter("wiener.0.gate.weight"))
+    save_file(model.state_dict(), tmp_path / "given.safetensors")
+    start = {"weights": str(tmp_path / "given.safetensors"), "open_gates": True}
+    opened = built(run_config(manifest, model=changes, start=start), tmp_path / "opened").model
+    assert not opened.get_parameter("wiener.0.gate.weight").any()
+    with pytest.raises(ConfigError, match="open_gates: this model has no Wiener filters"):
+        built(run_config(manifest, start={"open_gates": True}), tmp_path / "none")
+
+
 def test_velocity_prediction_trains_too(manifest, tmp_path):
     config = run_config(manifest, flow={"prediction": "v", "noise_shift": 3.0, "noise_scale": 1.5})
     assert run(config, tmp_path)

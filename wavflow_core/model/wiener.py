@@ -26,6 +26,8 @@ START = -4.0
 GAIN = 4.0
 GATE_GAIN = 2.0
 LIMIT = 15.0
+# A gate's bias that opens it whatever the stream says.
+OPEN = 1.0
 # Of the powers that enter, over the noise's, and of their logarithms.
 FLOOR = 1e-2
 ENTER_GAIN = 0.3
@@ -99,6 +101,18 @@ class WienerFilter(nn.Module):
         change = synthesise(gain * rest + share.clamp(-1, 1) * known, self.window, self.hop)
         gate = (1 + GATE_GAIN * self.gate(stream).float()).clamp(0, 1)
         return (estimate + gate * change.unflatten(1, (-1, patch_size))[:, :count]).to(x_t.dtype)
+
+    @torch.no_grad()
+    def open_gate(self) -> None:
+        """Let all count at every sample of every patch.
+
+        For good: a gate beyond its range is told nothing any more. Training leaves most of a
+        patch's samples in that state by itself. Only the others then learn when to close, and
+        where their gates with and without conditions differ, guidance multiplies the difference:
+        single samples stand out of silence.
+        """
+        self.gate.get_parameter("weight").zero_()
+        self.gate.get_parameter("bias").fill_(OPEN)
 
     def _spectra(self, x: Tensor) -> Tensor:
         return analyse(self._whole(x), self.window, self.hop)
