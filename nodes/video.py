@@ -18,14 +18,7 @@ from ..wavflow_core.media.cut import save_images, save_part
 from ..wavflow_core.media.mix import mix
 from ..wavflow_core.media.mux import check_fit, mux
 from ..wavflow_core.media.video import VideoClip, open_video
-from .convert import (
-    Footage,
-    check_interrupted,
-    from_clips,
-    progress_bar,
-    to_clips,
-    to_footage,
-)
+from .convert import Footage, check_interrupted, from_clips, progress_bar, to_clips, to_footage
 from .files import (
     BUNDLED_VIDEO,
     NewFile,

@@ -23,6 +23,7 @@ from wavflow_core.errors import FeatureError, WavFlowError
 from wavflow_core.media.files import is_file, left_over
 from wavflow_core.strict import from_dict
 
+from .empty_text import NAME as EMPTY_TEXT
 from .failures import read_notes, write_failures
 from .feature_store import Settings, ShardInfo, read_shard_info
 from .lock import only_run_in
@@ -34,9 +35,8 @@ FORMAT = "wavflow.extraction_plan"
 VERSION = 1
 PLAN, MANIFEST, FAILURES = "plan.json", "manifest.csv", "failures.csv"
 # What a run writes to a store, and what it notes there while it works.
-WRITTEN = re.compile(
-    r"(?:shard-\d{5,}|empty_text)\.safetensors|plan\.json|(?:manifest|failures)\.csv"
-)
+NAMES = (PLAN, MANIFEST, FAILURES, EMPTY_TEXT)
+WRITTEN = re.compile("|".join((r"shard-\d{5,}\.safetensors", *map(re.escape, NAMES))))
 NOTES = re.compile(r"\.failures-\d{5,}\.jsonl")
 # A row whose values of these names changed would get other features.
 DECISIVE = ("caption", "start", "duration", "has_video", "has_text")

@@ -1,13 +1,11 @@
 """Clips, encoders and command lines for the tests of the extraction."""
 
-import hashlib
 import os
 import subprocess
 import sys
 import wave
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 
 from support.media import make_sound, make_video, numbered, sine
@@ -15,6 +13,7 @@ from training.extract_features import main
 from training.lock import NAME as LOCK
 from training.manifest import Row, write_manifest
 from wavflow_core.features.untrained import init_clip, init_synchformer
+from wavflow_core.media.files import file_hash
 
 ROOT = Path(__file__).parents[2]
 RATE = 16000
@@ -116,18 +115,11 @@ def content(store):
 
 
 def summary(path):
-    """The file's hash; of tensors also their hashes and sums, of others the text."""
+    """The file's hash with the sums of its tensors; of other files the bytes."""
     if path.suffix != ".safetensors":
-        return path.read_text(encoding="utf-8")
-    tensors = {
-        name: (hashed(value.view(torch.uint8).numpy()), value.double().sum().item())
-        for name, value in load_file(path).items()
-    }
-    return {"file": hashed(path.read_bytes()), **tensors}
-
-
-def hashed(data):
-    return hashlib.sha256(data).hexdigest()[:16]
+        return path.read_bytes()
+    sums = {name: value.double().sum().item() for name, value in load_file(path).items()}
+    return {"file": file_hash(path), **sums}
 
 
 def times(store):
