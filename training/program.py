@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from wavflow_core.errors import WavFlowError
 
@@ -34,6 +36,19 @@ def run_program(
     except KeyboardInterrupt:
         print(f"{name}: interrupted; {interrupted}.", file=sys.stderr)
         return INTERRUPTED
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, with everything printed, but without taking the interpreter apart.
+
+    For programs that compute with others. What fsdp remembers keeps gloo's threads alive after
+    the process has parted from them; one that lets go of a tensor while the interpreter shuts
+    down aborts the process (pytorch/pytorch#179291), and torchrun calls a finished work failed.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def say(level: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from .distributed import World, connect, whole
 from .loading import open_batches, per_process
 from .log import Throughput, memory_gib
 from .optim import lr_at, set_lr
-from .program import INTERRUPTED, run_program, say
+from .program import INTERRUPTED, leave, run_program, say
 from .run import Run, conclude, hold_folder, sample, save, set_up, share_failures, validate
 from .settings import add_settings, load_config
 from .signals import StopRequest, stop_on_signals
@@ -213,4 +212,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
