@@ -58,20 +58,21 @@ RECIPE := training/configs/small_16k.yaml execution.precision=$(PRECISION) execu
 TEACH := $(PYTHON_ON_CPU) -m training.teach_onsets $(RECIPE) $(FEW)
 TRAIN := $(TORCHRUN) -m training.train $(RECIPE)
 # Each part has a seed of its own: weights know the noise that they were trained with.
+seed = execution.seed=$(shell expr $(SEED) + $(1))
+steps = $(if $(TRIAL),3,$(1))
 # The filters learn in a window of half the length, and are stretched for the third part and all after it.
 SHORT := model.filter_windows='[2048,256]'
-FIRST := $(SHORT) execution.seed=$(SEED)
-SECOND := $(SHORT) execution.seed=$(shell expr $(SEED) + 1) start.pass_through=false
-THIRD := execution.seed=$(shell expr $(SEED) + 2) start.pass_through=false data.drop_video=0.3
+FIRST := $(SHORT) $(call seed,0)
+SECOND := $(SHORT) $(call seed,1) start.pass_through=false
+THIRD := $(call seed,2) start.pass_through=false data.drop_video=0.3
 # What is learned badly comes more often: these and a drum once more, two things with one of these twice.
 HARD := glass_ball metal_ball metal_tube tin_can wine_glass wooden_bar wooden_block
 REPEATED := start.pass_through=false data.repeat='[$(WORLD)/hard.csv,$(WORLD)/hard_two.csv,$(WORLD)/hard_two.csv]'
-FOURTH := $(REPEATED) execution.seed=$(shell expr $(SEED) + 3) data.drop_video=0.4
+FOURTH := $(REPEATED) $(call seed,3) data.drop_video=0.4
 # Before the fifth the layers are taught onsets for longer, in two goes.
-TAUGHT := execution.seed=$(shell expr $(SEED) + 4) start.pass_through=false $(if $(TRIAL),,--steps 1400)
-TAUGHT_MORE := execution.seed=$(shell expr $(SEED) + 5) start.pass_through=false $(if $(TRIAL),,--steps 2000)
-FIFTH := $(REPEATED) execution.seed=$(shell expr $(SEED) + 6)
-LAST := $(REPEATED) execution.seed=$(shell expr $(SEED) + 7) start.open_gates=true
+TEACH_LONGER := $(TEACH) start.pass_through=false
+FIFTH := $(REPEATED) $(call seed,6)
+LAST := $(REPEATED) $(call seed,7) start.open_gates=true
 SUBSET := $(BIN)/python -m training.foley_world.subset $(WORLD)/train $(WORLD)/more
 # The layers of the first part: all that the recipe leaves free, and those of the Synchformer.
 FREE := optim.freeze='[audio_input_proj,clip_input_proj,text_input_proj,clip_cond_proj,text_cond_proj,global_cond_mlp]'
@@ -79,22 +80,24 @@ FREE := optim.freeze='[audio_input_proj,clip_input_proj,text_input_proj,clip_con
 model: setup ## Train the bundled model on these, 2 seconds at a time and at last 4
 	$(TEACH) $(FIRST) -o $(WORLD)/onsets.safetensors
 	$(TRAIN) $(FIRST) start.weights=$(WORLD)/onsets.safetensors $(FREE) \
-		optim.steps=$(if $(TRIAL),3,4000) -o $(WORLD)/run_free
+		optim.steps=$(call steps,4000) -o $(WORLD)/run_free
 	$(TEACH) $(SECOND) start.weights=$(WORLD)/run_free/model.safetensors -o $(WORLD)/onsets_again.safetensors
 	$(TRAIN) $(SECOND) start.weights=$(WORLD)/onsets_again.safetensors \
-		optim.steps=$(if $(TRIAL),3,4000) -o $(WORLD)/run
+		optim.steps=$(call steps,4000) -o $(WORLD)/run
 	$(TRAIN) $(THIRD) start.weights=$(WORLD)/run/model.safetensors \
-		optim.steps=$(if $(TRIAL),3,4000) -o $(WORLD)/run_longer
+		optim.steps=$(call steps,4000) -o $(WORLD)/run_longer
 	$(SUBSET) --classes $(HARD) drum -o $(WORLD)/hard.csv
 	$(SUBSET) --classes $(HARD) --things 2 -o $(WORLD)/hard_two.csv
 	$(TRAIN) $(FOURTH) start.weights=$(WORLD)/run_longer/model.safetensors \
-		optim.steps=$(if $(TRIAL),3,6000) -o $(WORLD)/run_repeated
-	$(TEACH) $(TAUGHT) start.weights=$(WORLD)/run_repeated/model.safetensors -o $(WORLD)/onsets_longer.safetensors
-	$(TEACH) $(TAUGHT_MORE) start.weights=$(WORLD)/onsets_longer.safetensors -o $(WORLD)/onsets_longest.safetensors
+		optim.steps=$(call steps,6000) -o $(WORLD)/run_repeated
+	$(TEACH_LONGER) $(call seed,4) --steps $(call steps,1400) \
+		start.weights=$(WORLD)/run_repeated/model.safetensors -o $(WORLD)/onsets_longer.safetensors
+	$(TEACH_LONGER) $(call seed,5) --steps $(call steps,2000) \
+		start.weights=$(WORLD)/onsets_longer.safetensors -o $(WORLD)/onsets_longest.safetensors
 	$(TRAIN) $(FIFTH) start.weights=$(WORLD)/onsets_longest.safetensors \
-		optim.steps=$(if $(TRIAL),3,7500) -o $(WORLD)/run_again
+		optim.steps=$(call steps,7500) -o $(WORLD)/run_again
 	$(TRAIN) $(LAST) start.weights=$(WORLD)/run_again/model.safetensors audio.window=4 \
-		optim.steps=$(if $(TRIAL),3,100) optim.lr=1e-4 optim.warmup_steps=20 -o $(WORLD)/run_4s
+		optim.steps=$(call steps,100) optim.lr=1e-4 optim.warmup_steps=20 -o $(WORLD)/run_4s
 	$(BIN)/python -m training.export $(WORLD)/run_4s --dtype fp16 -o $(WORLD)/wavflow_foley_16k.safetensors
 
 test: setup ## Set up and run the tests
