@@ -38,7 +38,7 @@ from .encoders.options import optim_of
 from .evaluation.onsets import detect_onsets
 from .program import INTERRUPTED, run_program
 from .settings import add_settings, load_config
-from .sources import adopt_encoders, digest, read_rows
+from .sources import adopt_encoders, digest, read_training_rows
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def teach(config: TrainConfig, output: Path, *, optim: OptimConfig, keep: float 
     Raises:
         WavFlowError: Something given cannot be used.
     """
-    rows, _ = read_rows(config.data.train, max_failures=config.data.max_failures)
+    rows, _ = read_training_rows(config.data)
     config = adopt_encoders(config, rows)
     clips = Clips(rows, config)
     device = choose_device(config.execution.device)

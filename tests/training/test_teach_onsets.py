@@ -1,3 +1,4 @@
+import collections
 import contextlib
 
 import pytest
@@ -6,10 +7,11 @@ from safetensors.torch import load_file
 from support import recipe
 from support.training import RATE, features, one_process, run_config
 
+from training import teach_onsets
 from training.config import OptimConfig
 from training.data import Clips, collate
 from training.encoders import fit
-from training.manifest import Row, write_manifest
+from training.manifest import Row, read_manifest, write_manifest
 from training.run import set_up
 from training.settings import write_config
 from training.sources import read_rows
@@ -58,8 +60,9 @@ def struck(tmp_path):
     return tmp_path / "struck.csv"
 
 
-def settings(manifest, **sections):
-    return run_config(manifest, model=PARTS, data={"drop_video": 0.0}, **sections)
+def settings(manifest, *, repeat=(), **sections):
+    data = {"drop_video": 0.0, "repeat": repeat}
+    return run_config(manifest, model=PARTS, data=data, **sections)
 
 
 def optim(steps, lr=1e-2):
@@ -158,6 +161,23 @@ def test_it_goes_on_where_it_was_stopped(struck, tmp_path, monkeypatch):
     whole, resumed = load_file(tmp_path / "whole.safetensors"), load_file(part)
     for name, tensor in whole.items():
         assert torch.equal(tensor, resumed[name]), name
+
+
+def test_clips_to_repeat_come_more_often(struck, tmp_path, monkeypatch):
+    seen = collections.Counter()
+
+    def note(examples):
+        batch = collate(examples)
+        seen.update(batch.ids)
+        return batch
+
+    rows, _ = read_manifest(struck)
+    often = tmp_path / "often.csv"
+    write_manifest(rows[:6], often)
+    monkeypatch.setattr(teach_onsets, "collate", note)
+    config = settings(struck, repeat=[str(often)] * 2)
+    assert teach(config, tmp_path / "taught.safetensors", optim=optim(4))
+    assert seen == {row.id: 3 if row in rows[:6] else 1 for row in rows}
 
 
 def test_the_program_says_what_cannot_be_used(struck, tmp_path, capsys):
