@@ -105,6 +105,12 @@ def _add_generate(subparsers: Subparsers) -> None:
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--steps", type=int, default=50, help="(default: 50)")
     sampling.add_argument("--cfg", type=float, default=4.5, help="guidance (default: 4.5)")
+    sampling.add_argument(
+        "--cfg-end",
+        type=float,
+        metavar="T",
+        help="time from 0 to 1 from which on nothing is guided (default: the checkpoint's)",
+    )
     sampling.add_argument("--solver", choices=SOLVERS, default="euler", help="(default: euler)")
     sampling.add_argument(
         "--noise-shift",

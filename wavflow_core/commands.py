@@ -58,7 +58,11 @@ def generate(given: argparse.Namespace) -> int:
         loudness=given.loudness,
     )
     sampler = SamplerConfig(
-        solver=given.solver, steps=given.steps, cfg=given.cfg, noise_shift=given.noise_shift
+        solver=given.solver,
+        steps=given.steps,
+        cfg=given.cfg,
+        cfg_end=given.cfg_end,
+        noise_shift=given.noise_shift,
     )
     if many:
         return _generate_many(given, request, sampler)

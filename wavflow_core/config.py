@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from .errors import ConfigError
@@ -16,7 +16,7 @@ SEGMENT_FRAMES = 16
 SEGMENT_HOP = 8
 SEGMENT_TOKENS = 8
 MAX_DURATION = 600.0
-SHIFTS = (0.01, 100.0)
+SHIFTS = (0.01, 100.0)  # beyond, times near 0 or 1 fall together and a step has no length
 
 NORMALIZATIONS: dict[str, tuple[float, float]] = {
     # name: (target RMS, amplitude lift); both give unit variance beside unit noise.
@@ -39,10 +39,14 @@ def _positive(config: object, *names: str) -> None:
         _require(math.isfinite(value) and value > 0, name, value, "a number above 0")
 
 
-def _require_shift(value: float) -> None:
-    # Beyond these, times near 0 or 1 fall together and a step has no length.
-    low, high = SHIFTS
-    _require(low <= value <= high, "noise_shift", value, f"{low:g} to {high:g}")
+def _within(config: object, name: str, low: float, high: float) -> None:
+    value = getattr(config, name)
+    _require(value is None or low <= value <= high, name, value, f"{low:g} to {high:g}")
+
+
+def _one_of(config: object, name: str, allowed: Collection[str]) -> None:
+    value = getattr(config, name)
+    _require(value in allowed, name, value, ", ".join(allowed))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,12 +66,7 @@ class AudioConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "sample_rate", "window")
-        _require(
-            self.normalization in NORMALIZATIONS,
-            "normalization",
-            self.normalization,
-            ", ".join(NORMALIZATIONS),
-        )
+        _one_of(self, "normalization", NORMALIZATIONS)
 
     @property
     def target_rms(self) -> float:
@@ -172,6 +171,7 @@ class FlowConfig:
         time_mean: Mean of logit(t) in training.
         time_scale: Standard deviation of logit(t) in training.
         loss_clamp: Smallest 1 - t by which a velocity loss divides.
+        cfg_end: Time from which on samples of these weights are best not guided.
     """
 
     prediction: str = "x"
@@ -182,14 +182,16 @@ class FlowConfig:
     time_mean: float = 0.0
     time_scale: float = 1.0
     loss_clamp: float = 0.05
+    cfg_end: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.prediction in PREDICTIONS, "prediction", self.prediction, "x, v")
-        _require(self.loss in LOSSES, "loss", self.loss, "x, v")
+        _one_of(self, "prediction", PREDICTIONS)
+        _one_of(self, "loss", LOSSES)
         _require(0 <= self.min_sigma < 1, "min_sigma", self.min_sigma, "0 to below 1")
         _require(math.isfinite(self.time_mean), "time_mean", self.time_mean, "a finite number")
         _positive(self, "noise_scale", "time_scale", "loss_clamp")
-        _require_shift(self.noise_shift)
+        _within(self, "noise_shift", *SHIFTS)
+        _within(self, "cfg_end", 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,6 +298,8 @@ class SamplerConfig:
         steps: Intervals between t = 0 and t = 1; ``heun`` and ``midpoint`` evaluate the network
             twice in each, ``adaptive`` chooses its own.
         cfg: Guidance strength; at 1 or below the unconditional pass is left out.
+        cfg_end: Time in [0, 1] from which on the unconditional pass is left out (guidance in an
+            interval, arXiv 2404.07724); None takes what the checkpoint says.
         noise_shift: Time shift of the steps; None takes the one trained with.
         rtol: Relative tolerance of ``adaptive``.
         atol: Absolute tolerance of ``adaptive``.
@@ -304,19 +308,18 @@ class SamplerConfig:
     solver: str = "euler"
     steps: int = 50
     cfg: float = 4.5
+    cfg_end: float | None = None
     noise_shift: float | None = None
     rtol: float = 1e-3
     atol: float = 1e-4
 
     def __post_init__(self) -> None:
-        _require(self.solver in SOLVERS, "solver", self.solver, ", ".join(SOLVERS))
-        _require(1 <= self.steps <= 10000, "steps", self.steps, "1 to 10000")
-        _require(
-            math.isfinite(self.cfg) and 0 <= self.cfg <= 100, "cfg", self.cfg, "a number, 0 to 100"
-        )
+        _one_of(self, "solver", SOLVERS)
+        _within(self, "steps", 1, 10000)
+        _within(self, "cfg", 0, 100)
+        _within(self, "cfg_end", 0, 1)
+        _within(self, "noise_shift", *SHIFTS)
         _positive(self, "rtol", "atol")
-        if self.noise_shift is not None:
-            _require_shift(self.noise_shift)
 
 
 def num_samples(duration: float, sample_rate: int) -> int:
@@ -326,10 +329,8 @@ def num_samples(duration: float, sample_rate: int) -> int:
         ConfigError: The duration is not a number above 0 and at most 600 s, or is shorter than
             one sample.
     """
-    allowed = f"seconds above 0, at most {MAX_DURATION:g}"
-    _require(
-        math.isfinite(duration) and 0 < duration <= MAX_DURATION, "duration", duration, allowed
-    )
+    fits = math.isfinite(duration) and 0 < duration <= MAX_DURATION
+    _require(fits, "duration", duration, f"seconds above 0, at most {MAX_DURATION:g}")
     samples = round(sample_rate * duration)
     _require(samples > 0, "duration", duration, f"at least one sample at {sample_rate} Hz")
     return samples

@@ -98,7 +98,11 @@ def _model(config: WavFlowConfig, rate: str | None = None) -> Iterator[str]:
     yield f"sample rate: {rate or audio.sample_rate}"
     if rate is None:
         yield f"window: {audio.window:g} s; normalisation: {audio.normalization}"
-        yield f"prediction: {config.flow.prediction}; noise shift: {config.flow.noise_shift:g}"
+        flow = config.flow
+        yield (
+            f"prediction: {flow.prediction}; noise shift: {flow.noise_shift:g}; "
+            f"guided until t = {flow.cfg_end:g}"
+        )
         yield f"CLIP: {config.clip}; Synchformer: {config.sync}"
 
 

@@ -309,8 +309,7 @@ def synthesize(
         sampler: Solver, steps and guidance.
         seed: Of the first variation; the next ones count up.
         count: Number of variations.
-        group: Variations sampled in one batch. Alone, a seed gives the same bits whatever is made
-            beside it; in a group, which an accelerator does faster, only nearly.
+        group: Variations in one batch: faster on a card, but only nearly the same bits as alone.
         progress: Called with ``("sample", done, total)``.
         callback: Called after each step of a group, see :data:`~.sampler.Callback`.
 
@@ -323,6 +322,7 @@ def synthesize(
     """
     check_encoders(features, model.config)
     lengths = model.config.lengths(features.duration)
+    flow = model.config.flow
     with torch.no_grad():
         conditions = build_conditions(
             model.model, features, lengths, device=model.device, dtype=model.dtype
@@ -340,9 +340,9 @@ def synthesize(
         noise = draw_noise(seeds, lengths.tokens, model.config.model.patch_size)
         batch = [each.expand(len(seeds)) for each in conditions]
         tokens = sample(
-            guide(model.model, *batch, cfg=sampler.cfg, dtype=model.dtype),
+            guide(model.model, *batch, flow=flow, sampler=sampler, dtype=model.dtype),
             noise.to(model.device),
-            flow=model.config.flow,
+            flow=flow,
             sampler=sampler,
             callback=report,
         )

@@ -2,7 +2,8 @@
 
 All solvers work on clean estimates, so x- and v-prediction share them. Sources: Euler in data form
 (DDIM, arXiv 2010.02502); Heun (EDM, arXiv 2206.00364); Adams-Bashforth 2 with variable steps;
-DPM-Solver++(2M) (arXiv 2211.01095); Dormand-Prince 5(4); guidance (arXiv 2207.12598).
+DPM-Solver++(2M) (arXiv 2211.01095); Dormand-Prince 5(4); guidance (arXiv 2207.12598), also in an
+interval of t (arXiv 2404.07724).
 """
 
 from __future__ import annotations
@@ -43,27 +44,31 @@ def guide(
     conditional: Conditions,
     unconditional: Conditions,
     *,
-    cfg: float,
+    flow: FlowConfig,
+    sampler: SamplerConfig,
     dtype: torch.dtype = torch.float32,
 ) -> Predictor:
     """The guided network: cfg · conditional + (1 - cfg) · unconditional.
 
-    Both passes run in one batch; at ``cfg`` of 1 or below the conditional one runs alone.
+    Both passes run in one batch. At ``cfg`` of 1 or below, and from the time ``cfg_end`` on, the
+    conditional one runs alone.
 
     Args:
         model: The network.
         conditional: Conditions of the batch.
         unconditional: Conditions of the empty or negative prompt, of the same shapes.
-        cfg: Guidance strength.
+        flow: Its own ``cfg_end``.
+        sampler: Guidance strength, and perhaps another ``cfg_end``.
         dtype: Type that the network computes in.
     """
-    guided = cfg > 1
-    conditions = conditional.join(unconditional) if guided else conditional
+    cfg, end = sampler.cfg, flow.cfg_end if sampler.cfg_end is None else sampler.cfg_end
+    both = conditional.join(unconditional) if cfg > 1 and end > 0 else None
 
     def predict(x_t: Tensor, t: float) -> Tensor:
+        guided = both is not None and t < end
         state = torch.cat((x_t, x_t)) if guided else x_t
         times = torch.full((len(state),), t, dtype=torch.float32, device=x_t.device)
-        output = model(state.to(dtype), times, conditions).float()
+        output = model(state.to(dtype), times, both if guided else conditional).float()
         if not guided:
             return output
         positive, negative = output.chunk(2)

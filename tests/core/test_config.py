@@ -69,6 +69,8 @@ def test_whole_numbers_are_welcome_where_a_fraction_is_expected():
         (lambda: SamplerConfig(solver="rk4"), "solver is 'rk4'; allowed: euler, heun"),
         (lambda: SamplerConfig(steps=0), "steps is 0; allowed: 1 to 10000"),
         (lambda: SamplerConfig(cfg=float("nan")), "cfg is nan"),
+        (lambda: SamplerConfig(cfg_end=1.5), "cfg_end is 1.5; allowed: 0 to 1"),
+        (lambda: FlowConfig(cfg_end=float("nan")), "cfg_end is nan; allowed: 0 to 1"),
         (lambda: SamplerConfig(rtol=0.0), "rtol is 0.0"),
         (lambda: SamplerConfig(noise_shift=-1.0), "noise_shift is -1.0; allowed: 0.01 to 100"),
         (lambda: num_samples(0, 16000), "duration is 0; allowed: seconds above 0, at most 600"),

@@ -42,15 +42,38 @@ def noise():
 def test_guidance_equals_the_golden_with_and_without_a_negative_text(guided):
     tensors, model, conditions, empty, negative = guided
     for other, key in ((empty, "cfg4.5"), (negative, "cfg4.5_negative")):
-        output = guide(model, conditions, other, cfg=4.5)(noise(), 0.37)
+        output = guide(model, conditions, other, flow=FlowConfig(), sampler=SamplerConfig(cfg=4.5))(
+            noise(), 0.37
+        )
         assert (output - tensors[f"{key}.t0.37"]).abs().max() <= 1e-4
 
 
 @torch.no_grad()
 def test_guidance_of_one_is_the_conditional_pass_alone(guided):
     _, model, conditions, empty, _ = guided
-    output = guide(model, conditions, empty, cfg=1.0)(noise(), 0.37)
+    output = guide(model, conditions, empty, flow=FlowConfig(), sampler=SamplerConfig(cfg=1.0))(
+        noise(), 0.37
+    )
     assert torch.equal(output, model(noise(), torch.full((2,), 0.37), conditions))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("flow", "sampler"),
+    [
+        (FlowConfig(cfg_end=0.4), SamplerConfig()),
+        (FlowConfig(), SamplerConfig(cfg_end=0.4)),
+        (FlowConfig(cfg_end=0.2), SamplerConfig(cfg_end=0.4)),
+    ],
+)
+def test_nothing_is_guided_from_where_guidance_ends(guided, flow, sampler):
+    tensors, model, conditions, empty, _ = guided
+    predict = guide(model, conditions, empty, flow=flow, sampler=sampler)
+    assert (predict(noise(), 0.37) - tensors["cfg4.5.t0.37"]).abs().max() <= 1e-4
+    alone = model(noise(), torch.full((2,), 0.4), conditions)
+    assert torch.equal(predict(noise(), 0.4), alone)
+    ended = guide(model, conditions, empty, flow=flow, sampler=SamplerConfig(cfg_end=0.0))
+    assert torch.equal(ended(noise(), 0.0), model(noise(), torch.zeros(2), conditions))
 
 
 @pytest.mark.parametrize("prediction", ["x", "v"])
@@ -61,7 +84,7 @@ def test_guidance_of_one_is_the_conditional_pass_alone(guided):
 def test_euler_trajectories_equal_the_golden(guided, prediction, name, shift, min_sigma):
     tensors, model, conditions, empty, _ = guided
     result = sample(
-        guide(model, conditions, empty, cfg=4.5),
+        guide(model, conditions, empty, flow=FlowConfig(), sampler=SamplerConfig(cfg=4.5)),
         noise(),
         flow=FlowConfig(prediction=prediction, min_sigma=min_sigma, noise_shift=shift),
         sampler=SamplerConfig(steps=10, cfg=4.5),
@@ -73,7 +96,7 @@ def test_euler_trajectories_equal_the_golden(guided, prediction, name, shift, mi
 def test_the_adaptive_solver_equals_the_golden(guided):
     tensors, model, conditions, empty, _ = guided
     result = sample(
-        guide(model, conditions, empty, cfg=4.5),
+        guide(model, conditions, empty, flow=FlowConfig(), sampler=SamplerConfig(cfg=4.5)),
         noise(),
         flow=FlowConfig(prediction="v"),
         sampler=SamplerConfig(solver="adaptive", rtol=1e-6, atol=1e-7),

@@ -108,6 +108,7 @@ def test_a_video_that_cannot_be_read_is_one_line(wavflow, tmp_path, make, messag
         ({"count": 0}, "count is 0"),
         ({"loudness": 5}, "loudness is 5"),
         ({"noise-shift": 0}, "noise_shift is 0"),
+        ({"cfg-end": 1.5}, "cfg_end is 1.5; allowed: 0 to 1"),
         ({"device": "cpu:"}, "device is 'cpu:'"),
         ({"device": "cuda:"}, "device is 'cuda:'"),
         ({"device": "tpu"}, "device is 'tpu'; on this machine there is: cpu"),
@@ -441,6 +442,7 @@ def test_info_says_what_each_kind_of_file_is(models, tmp_path, video, capsys):
         return capsys.readouterr().out
 
     assert "preset: tiny" in said(models / "model.safetensors")
+    assert "guided until t = 1\n" in said(models / "model.safetensors")
     assert "clip encoder" in said(models / "clip_tiny.safetensors")
     assert "synchformer encoder" in said(models / "synchformer_tiny.safetensors")
     assert "of the published system" in said(golden.path_of("reference_ema_epoch_3.pth"))

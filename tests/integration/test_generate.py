@@ -1,5 +1,6 @@
 """From a video and a prompt to a file, as a user would."""
 
+import dataclasses
 import hashlib
 import wave
 
@@ -265,6 +266,28 @@ def test_bfloat16_gives_nearly_the_sound_of_fp32(models):
 
     exact, rounded = make("fp32"), make("bf16")
     assert (exact - rounded).square().mean() < 0.01 * exact.square().mean()
+
+
+def test_guidance_ends_where_the_checkpoint_or_the_caller_says(models):
+    model = wavflow_core.load_model(models / "model.safetensors", device="cpu")
+    encoders = wavflow_core.Encoders(model.config, clip=models / "clip_tiny.safetensors")
+    request = wavflow_core.Request(prompt="rain", duration=0.5, loudness=None)
+
+    def make(trained, **settings):
+        flow = dataclasses.replace(model.config.flow, cfg_end=trained)
+        config = dataclasses.replace(model.config, flow=flow)
+        told = dataclasses.replace(model, config=config)
+        sampler = wavflow_core.SamplerConfig(steps=4, **settings)
+        [clip] = wavflow_core.generate(told, request, encoders=encoders, sampler=sampler)
+        return clip.waveform
+
+    always, never = make(1.0), make(1.0, cfg=1.0)
+    half = make(0.5)  # of the times 0, 0.25, 0.5 and 0.75 two are guided
+    assert torch.equal(make(0.0), never)
+    assert torch.equal(make(0.8), always)
+    assert torch.equal(make(0.0, cfg_end=0.5), half)
+    assert not torch.equal(half, always)
+    assert not torch.equal(half, never)
 
 
 def test_the_callback_sees_estimates_and_may_cancel(models):

@@ -384,7 +384,8 @@ def model(ops):
     features = core("features").Features(duration=2.0, clip=torch.rand(lengths.clip_frames, 64))
     both = core("conditions").build_conditions(
         network, features, lengths, device=meta, dtype=torch.bfloat16)
-    predict = core("sampler").guide(network, *both, cfg=4.5, dtype=torch.bfloat16)
+    settings = {"flow": checkpoint.config.flow, "sampler": core("config").SamplerConfig()}
+    predict = core("sampler").guide(network, *both, **settings, dtype=torch.bfloat16)
     predict(torch.zeros(1, lengths.tokens, 200, device=meta), 0.5)
 def sync():
     path = folder + "/synchformer_tiny.safetensors"

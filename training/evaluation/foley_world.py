@@ -57,6 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--solver", choices=SOLVERS, default=sampler.solver)
     group.add_argument("--steps", type=int, default=sampler.steps)
     group.add_argument("--cfg", type=float, default=sampler.cfg, help="guidance strength")
+    group.add_argument(
+        "--cfg-end", type=float, metavar="T", help="(default: what the checkpoint says)"
+    )
     group.add_argument("--noise-shift", type=float, metavar="K", help="(default: as trained)")
     group.add_argument("--seed", type=int, default=0, help="of the first noise (default: 0)")
     group.add_argument("--weights", default="auto", help="auto, live, ema or ema2 (default: auto)")
@@ -80,7 +83,11 @@ def run(given: argparse.Namespace) -> None:
             f"FoleyWorld needs more ({error}): pip install -r training/requirements.txt"
         ) from error
     sampler = SamplerConfig(
-        solver=given.solver, steps=given.steps, cfg=given.cfg, noise_shift=given.noise_shift
+        solver=given.solver,
+        steps=given.steps,
+        cfg=given.cfg,
+        cfg_end=given.cfg_end,
+        noise_shift=given.noise_shift,
     )
     files = Files(
         checkpoint=given.foley_world,

@@ -194,7 +194,14 @@ def synthesize_batch(
     conditional = reduce(Conditions.join, [first for first, _ in pairs])
     unconditional = reduce(Conditions.join, [second for _, second in pairs])
     tokens = sample(
-        guide(model.model, conditional, unconditional, cfg=sampler.cfg, dtype=model.dtype),
+        guide(
+            model.model,
+            conditional,
+            unconditional,
+            flow=config.flow,
+            sampler=sampler,
+            dtype=model.dtype,
+        ),
         draw_noise(seeds, lengths.tokens, config.model.patch_size).to(model.device),
         flow=config.flow,
         sampler=sampler,
