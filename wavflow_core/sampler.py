@@ -57,8 +57,8 @@ def guide(
         model: The network.
         conditional: Conditions of the batch.
         unconditional: Conditions of the empty or negative prompt, of the same shapes.
-        flow: Its own ``cfg_end``.
-        sampler: Guidance strength, and perhaps another ``cfg_end``.
+        flow: Says when guidance ends.
+        sampler: Says how strong it is, and perhaps another time at which it ends.
         dtype: Type that the network computes in.
     """
     cfg, end = sampler.cfg, flow.cfg_end if sampler.cfg_end is None else sampler.cfg_end

@@ -38,8 +38,8 @@ BUNDLED: Mapping[str, BundledFile] = {
     "model": BundledFile(
         filename="wavflow_foley_16k.safetensors",
         what="model",
-        size=15471816,
-        sha256="5c73a62b625c8c4805cd9adcb50a0f25c6c08404c8aeea6a7ae8148394d4c650",
+        size=15471832,
+        sha256="0cef37c8686256fb1f4b96c17f02ec481feb0c6754fb13f7b2845904e5a7669e",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
