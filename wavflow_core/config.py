@@ -41,7 +41,7 @@ def _positive(config: object, *names: str) -> None:
 
 def _within(config: object, name: str, low: float, high: float) -> None:
     value = getattr(config, name)
-    _require(value is None or low <= value <= high, name, value, f"{low:g} to {high:g}")
+    _require(low <= value <= high, name, value, f"{low:g} to {high:g}")
 
 
 def _one_of(config: object, name: str, allowed: Collection[str]) -> None:
@@ -298,8 +298,7 @@ class SamplerConfig:
         steps: Intervals between t = 0 and t = 1; ``heun`` and ``midpoint`` evaluate the network
             twice in each, ``adaptive`` chooses its own.
         cfg: Guidance strength; at 1 or below the unconditional pass is left out.
-        cfg_end: Time in [0, 1] from which on the unconditional pass is left out (guidance in an
-            interval, arXiv 2404.07724); None takes what the checkpoint says.
+        cfg_end: Time from which on it is left out, too (arXiv 2404.07724); None: the checkpoint's.
         noise_shift: Time shift of the steps; None takes the one trained with.
         rtol: Relative tolerance of ``adaptive``.
         atol: Absolute tolerance of ``adaptive``.
@@ -317,8 +316,9 @@ class SamplerConfig:
         _one_of(self, "solver", SOLVERS)
         _within(self, "steps", 1, 10000)
         _within(self, "cfg", 0, 100)
-        _within(self, "cfg_end", 0, 1)
-        _within(self, "noise_shift", *SHIFTS)
+        for name, bounds in (("cfg_end", (0, 1)), ("noise_shift", SHIFTS)):
+            if getattr(self, name) is not None:
+                _within(self, name, *bounds)
         _positive(self, "rtol", "atol")
 
 
