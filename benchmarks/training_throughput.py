@@ -136,10 +136,9 @@ def _measure(
     config = get_preset(preset)
     generator = torch.Generator().manual_seed(0)
     model = initialize(WavFlow(config.model), generator=generator).to(device)
-    autocast = torch.bfloat16 if given.precision == "bf16" else None
     execution = ExecutionConfig(compile=compiled, checkpoint_activations=given.checkpoint)
     stepper = share_out(
-        TrainingStep(model, config.flow, autocast=autocast),
+        TrainingStep(model, config.flow, precision=given.precision),
         execution,
         World(rank=0, size=1, device=device),
     )

@@ -17,10 +17,11 @@ from wavflow_core.config import (
 )
 from wavflow_core.errors import ConfigError
 
+from .precision import PRECISIONS
+
 CROPS = ("random", "start")
 SCHEDULES = ("constant", "cosine", "step")
 STRATEGIES = ("ddp", "fsdp")
-PRECISIONS = ("fp32", "bf16")
 
 
 def _require(condition: bool, name: str, value: object, allowed: str) -> None:
@@ -89,12 +90,18 @@ class LossConfig:
     Attributes:
         mel_weight: Of the distance of log-mel spectra between the clean estimate and the data,
             times t: in the noise there is no estimate to speak of.
+        perceptual: File of a network that hears what begins when, see
+            :mod:`~training.event_network`; None: no such part.
+        perceptual_weight: Of the distance of what it hears in the clean estimate and in the data,
+            see :class:`~training.perceptual_loss.PerceptualLoss`.
     """
 
     mel_weight: float = 0.0
+    perceptual: str | None = None
+    perceptual_weight: float = 0.3
 
     def __post_init__(self) -> None:
-        _at_least("loss", self, 0, "mel_weight")
+        _at_least("loss", self, 0, "mel_weight", "perceptual_weight")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

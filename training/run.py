@@ -21,11 +21,13 @@ from .config import TrainConfig
 from .data import Clips, readable
 from .distributed import World
 from .ema import Average
+from .event_network import load_event_network
 from .export import export_state
 from .failures import Failures
 from .lock import only_run_in
 from .log import RunLog
 from .optim import make_optimizer
+from .perceptual_loss import PerceptualLoss
 from .samples import choose_average, gather_weights, write_samples
 from .settings import write_config
 from .sources import adopt_encoders, digest, read_rows, read_training_rows
@@ -100,8 +102,14 @@ def set_up(config: TrainConfig, folder: Path, world: World) -> tuple[Run, Progre
     data = digest(clips.rows)
     saved = latest_state(folder)
     model = start_model(config, saved, clips, data=data).to(world.device)
-    bf16 = torch.bfloat16 if config.execution.precision == "bf16" else None
-    step = TrainingStep(model, config.flow, loss=config.loss, audio=config.audio, autocast=bf16)
+    step = TrainingStep(
+        model,
+        config.flow,
+        loss=config.loss,
+        perceptual=_perceptual(config, world),
+        audio=config.audio,
+        precision=config.execution.precision,
+    )
     stepper = share_out(step, config.execution, world)
     optimizer = make_optimizer(model, config.optim, device=world.device)
     averages = [Average(model, decay=decay) for decay in config.ema.decays]
@@ -212,6 +220,13 @@ def conclude(run: Run) -> None:
     """
     if run.world.is_main:
         export_state(run.folder, run.folder / MODEL_NAME)
+
+
+def _perceptual(config: TrainConfig, world: World) -> PerceptualLoss | None:
+    if config.loss.perceptual is None:
+        return None
+    network = load_event_network(config.loss.perceptual).to(world.device)
+    return PerceptualLoss(network, rate=config.audio.sample_rate)
 
 
 def _held_out(config: TrainConfig) -> Clips | None:

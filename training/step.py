@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,8 @@ from wavflow_core.model.patchify import to_waveform
 from .config import LossConfig
 from .data import TrainBatch
 from .mel_loss import mel_loss_per_sample
+from .perceptual_loss import PerceptualLoss
+from .precision import multiplying
 
 
 class TrainingStep(nn.Module):
@@ -27,8 +28,9 @@ class TrainingStep(nn.Module):
         model: The network.
         config: Path, prediction and loss.
         loss: What is added to it.
+        perceptual: The network's part of that, where there is one.
         audio: Rate and scale of the waveforms, for what is added.
-        autocast: Type in which matrices are multiplied; None: that of the weights.
+        precision: In which matrices are multiplied, see :func:`~training.precision.multiplying`.
     """
 
     def __init__(
@@ -37,40 +39,48 @@ class TrainingStep(nn.Module):
         config: FlowConfig,
         *,
         loss: LossConfig | None = None,
+        perceptual: PerceptualLoss | None = None,
         audio: AudioConfig | None = None,
-        autocast: torch.dtype | None = None,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         self.model = model
         self.config = config
         self.loss = loss or LossConfig()
+        self.perceptual = perceptual
         self.audio = audio or AudioConfig()
-        self.autocast = autocast
+        self.precision = precision
 
     def forward(self, batch: TrainBatch) -> Tensor:
         """Losses ``(B,)`` in fp32 (WavFlow Eq. 1-3, see :mod:`wavflow_core.flow`)."""
         config = self.config
         x_0 = config.noise_scale * batch.x_0
         x_t = flow.interpolate(x_0, batch.x_1, batch.t, min_sigma=config.min_sigma)
-        with self._precision(x_t.device):
+        with multiplying(x_t.device, self.precision):
             conditions = prepare_batch(self.model, batch.features, num_tokens=x_t.shape[1])
             output = self.model(x_t, batch.t, conditions)
         losses = flow.loss_per_sample(output, x_t, x_0, batch.x_1, batch.t, config=config)
-        if self.loss.mel_weight:
+        if self.loss.mel_weight or self.perceptual:
             clean = output if config.prediction == "x" else flow.to_clean(output, x_t, batch.t)
-            clean, x_1 = (self._waveforms(tokens) for tokens in (clean, batch.x_1))
-            distance = mel_loss_per_sample(clean, x_1, rate=self.audio.sample_rate)
-            losses = losses + self.loss.mel_weight * batch.t * distance
+            losses = losses + self._heard(clean, batch)
         return losses
+
+    def _heard(self, clean: Tensor, batch: TrainBatch) -> Tensor:
+        """What is added for how clean estimates ``(B, N, P)`` sound: ``(B,)``."""
+        made, real = (self._waveforms(tokens) for tokens in (clean, batch.x_1))
+        added = torch.zeros_like(batch.t)
+        if self.loss.mel_weight:
+            distance = mel_loss_per_sample(made, real, rate=self.audio.sample_rate)
+            added = added + self.loss.mel_weight * batch.t * distance
+        if self.perceptual:
+            with multiplying(made.device, self.precision):
+                distance = self.perceptual.per_sample(made, real, batch.t)
+            added = added + self.loss.perceptual_weight * distance
+        return added
 
     def _waveforms(self, tokens: Tensor) -> Tensor:
         """``(B, N, P)`` to ``(B, N · P)``."""
         return to_waveform(tokens, self.audio, samples=tokens[0].numel())
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(device.type, dtype=self.autocast)
 
 
 def transformer_blocks(model: WavFlow) -> list[nn.Module]:

@@ -78,6 +78,7 @@ class Settings:
         batch_size: Clips sampled at once; None: what suits the device.
         jobs: Processes that make clips.
         device: Where the network runs.
+        matrices: In which matrices are multiplied, see :func:`~training.precision.multiplying`.
     """
 
     split: str = "test"
@@ -90,6 +91,7 @@ class Settings:
     batch_size: int | None = None
     jobs: int = 1
     device: str = "auto"
+    matrices: str = "fp32"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -173,6 +175,7 @@ def _maker(files: Files, settings: Settings, model: LoadedModel) -> Maker:
         clips=settings.clips.to_dict(),
         weights=_weights(model.provenance),
         precision=str(model.dtype).removeprefix("torch."),
+        matrices=settings.matrices,
     )
     batch_size = settings.batch_size
     if batch_size is None:
@@ -255,6 +258,7 @@ def _described(
         "clips_config": settings.clips.to_dict(),
         "sampler": asdict(making.sampler),
         "precision": making.precision,
+        "matrices": making.matrices,
         "batch_size": maker.batch_size,
         "checkpoint": {
             "name": files.checkpoint.name,

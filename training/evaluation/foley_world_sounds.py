@@ -25,6 +25,7 @@ from wavflow_core.pipeline import LoadedModel, finish
 from wavflow_core.sampler import draw_noise, guide, sample
 
 from ..foley_world.clip import JSON
+from ..precision import multiplying
 from .foley_world_tasks import Case, Shown, show
 
 VERSION = 1  # of how sounds are made; another one makes them again
@@ -43,6 +44,7 @@ class Making:
         clips: How the clips are made.
         weights: Which of the checkpoint's weights, ``live`` or an average.
         precision: Type that the network computes in.
+        matrices: Type in which it multiplies matrices.
     """
 
     checkpoint: str
@@ -53,6 +55,7 @@ class Making:
     clips: dict[str, JSON]
     weights: str
     precision: str
+    matrices: str
 
     @property
     def seconds(self) -> float:
@@ -120,9 +123,10 @@ class Maker:
                 batch = missing[first : first + self.batch_size]
                 features = [self.features(shown) for _, shown in batch]
                 seeds = [self.making.seed + index for index, _ in batch]
-                made = synthesize_batch(
-                    self.model, features, sampler=self.making.sampler, seeds=seeds
-                )
+                with multiplying(self.model.device, self.making.matrices):
+                    made = synthesize_batch(
+                        self.model, features, sampler=self.making.sampler, seeds=seeds
+                    )
                 for (index, _), clip in zip(batch, made, strict=True):
                     # Whole 32-bit samples: at the model's own level they may pass full scale.
                     path = paths[cases[index].id]

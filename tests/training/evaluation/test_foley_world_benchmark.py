@@ -107,6 +107,22 @@ def test_a_lost_sound_alone_is_made_again_and_other_settings_make_all(
     assert asked == [0, 1, 2, 3] * 2  # v2a, and what a negative prompt would be compared with
 
 
+def test_matrices_can_be_multiplied_in_bf16_which_is_said_and_makes_other_sounds(
+    files, evaluated, monkeypatch
+):
+    kinds = []
+    real = synthesize_batch
+
+    def watching(*given, **named):
+        kinds.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
+        return real(*given, **named)
+
+    monkeypatch.setattr(foley_world_sounds, "synthesize_batch", watching)
+    report, _ = evaluate(files, replace(SMALL, matrices="bf16", tasks=("t2a",)))
+    assert set(kinds) == {torch.bfloat16}
+    assert (evaluated[0]["matrices"], report["matrices"]) == ("fp32", "bf16")
+
+
 def test_with_other_clips_only_what_is_shown_otherwise_is_made_again(files, evaluated, monkeypatch):
     asked = []
 
