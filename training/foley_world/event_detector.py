@@ -61,7 +61,7 @@ class Told:
     events: Sequence[Tensor]
 
 
-def read_told(folders: Sequence[Path], *, count: int | None = None) -> Told:
+def read_told(folders: Sequence[Path]) -> Told:
     """Read the sounds of folders that ``python -m training.foley_world`` has made.
 
     Raises:
@@ -73,7 +73,7 @@ def read_told(folders: Sequence[Path], *, count: int | None = None) -> Told:
         lines = read_truth(folder)
         if not lines:
             raise ConfigError(f"{str(folder)!r} holds no clips; make some there first.")
-        for name, line in tqdm(list(lines.items())[:count], desc=f"reading {folder.name}"):
+        for name, line in tqdm(lines.items(), desc=f"reading {folder.name}", unit="clip"):
             clip = read_audio(folder / f"{name}.wav")
             sounds.append(normalize(mono(clip, rate=RATE), AUDIO).half())
             events.append(_events(line["events"]))

@@ -39,7 +39,7 @@ BUNDLED: Mapping[str, BundledFile] = {
         filename="wavflow_foley_16k.safetensors",
         what="model",
         size=15471832,
-        sha256="0cef37c8686256fb1f4b96c17f02ec481feb0c6754fb13f7b2845904e5a7669e",
+        sha256="1b4420cf88684b8650a6b8e9a078da8e789d9ebedd1b6960a8469cf611b38d5b",
     ),
     "clip": BundledFile(
         filename="clip_foley.safetensors",
