@@ -11,15 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from wavflow_core.errors import CheckpointError
-from wavflow_core.tensor_files import (
-    check_file,
-    json_field,
-    read_metadata,
-    read_safetensors,
-    write_safetensors,
-)
+from wavflow_core.tensor_files import json_field, write_safetensors
 
 from .evaluation.spectra import mel_filters
+from .network_file import load_network, open_network
 
 FORMAT, VERSION = "wavflow.event_network", 1
 RATE = 16_000
@@ -139,19 +134,14 @@ def load_event_network(path: str | os.PathLike[str]) -> EventNetwork:
     Raises:
         CheckpointError: The file is missing, damaged or holds something else.
     """
-    file = check_file(path)
-    metadata = read_metadata(file)
-    if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
-        raise CheckpointError(
-            f"{str(file)!r} is no event network of version {VERSION}; make one with "
-            "python -m training.foley_world.event_detector."
-        )
+    file, metadata = open_network(
+        path,
+        form=FORMAT,
+        version=VERSION,
+        what=f"event network of version {VERSION}",
+        program="training.foley_world.event_detector",
+    )
     names = json_field(metadata, "network", file).get("classes")
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise CheckpointError(f"{str(file)!r} names no classes; train it again.")
-    model = EventNetwork(names)
-    try:
-        model.load_state_dict(read_safetensors(file))
-    except RuntimeError as error:
-        raise CheckpointError(f"{str(file)!r} is damaged ({error}); train it again.") from error
-    return model.eval().requires_grad_(False)
+    return load_network(EventNetwork(names), file).requires_grad_(False)

@@ -12,14 +12,10 @@ from torch import Tensor, nn
 
 from wavflow_core.errors import CheckpointError
 from wavflow_core.media.audio import AudioClip
-from wavflow_core.tensor_files import (
-    check_file,
-    read_metadata,
-    read_safetensors,
-    write_safetensors,
-)
+from wavflow_core.tensor_files import write_safetensors
 
 from ..evaluation.spectra import ANALYSIS_RATE, mel_power, mono
+from ..network_file import load_network, open_network
 from .classes import CLASSES
 
 FORMAT, VERSION = "foley_world.classifier", 1
@@ -163,20 +159,15 @@ def load_classifier(path: str | os.PathLike[str]) -> Classifier:
         CheckpointError: The file is missing, damaged or holds something else, or knows other
             classes than there are.
     """
-    file = check_file(path)
-    metadata = read_metadata(file)
-    if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
-        raise CheckpointError(
-            f"{str(file)!r} is no classifier of version {VERSION} of FoleyWorld; make one with "
-            "python -m training.foley_world.classifier."
-        )
+    file, metadata = open_network(
+        path,
+        form=FORMAT,
+        version=VERSION,
+        what=f"classifier of version {VERSION} of FoleyWorld",
+        program="training.foley_world.classifier",
+    )
     if json.loads(metadata.get("classes", "[]")) != list(NAMES):
         raise CheckpointError(
             f"{str(file)!r} knows other classes than there are; train the classifier again."
         )
-    model = Classifier()
-    try:
-        model.load_state_dict(read_safetensors(file, dtype=torch.float32))
-    except RuntimeError as error:
-        raise CheckpointError(f"{str(file)!r} is damaged ({error}); train it again.") from error
-    return model.eval()
+    return load_network(Classifier(), file)
