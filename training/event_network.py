@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from wavflow_core.errors import CheckpointError
 from wavflow_core.tensor_files import json_field, write_safetensors
 
-from .evaluation.spectra import mel_filters
+from .evaluation.spectra import ANALYSIS_RATE, mel_filters
 from .network_file import load_network, open_network
 
 FORMAT, VERSION = "wavflow.event_network", 1
-RATE = 16_000
+RATE = ANALYSIS_RATE
 # Short windows tell when something begins, long ones which tones it has.
 WINDOWS = (256, 1024)
 BANDS = 96
@@ -28,6 +28,8 @@ CHANNELS = (24, 48, 64, 96)
 STRIDES = ((2, 1), (2, 2), (2, 1), (2, 1))
 WIDTH = 128
 FRAME = 2 * HOP  # samples from one judgement to the next: 20 ms
+# Few frames have an onset of a class, so that what is told of them counts more in a loss.
+ONSETS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

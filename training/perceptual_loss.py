@@ -8,12 +8,10 @@ from torch import Tensor
 
 from wavflow_core.errors import ConfigError
 
-from .event_network import RATE, EventNetwork, Heard
+from .event_network import ONSETS, RATE, EventNetwork, Heard
 
 # At this time the distance counts half; in the noise there is no estimate to speak of.
 HALF = 0.05
-# Few frames have an onset of a class, so that what is told of them counts more.
-ONSETS = 20.0
 EPSILON = 1e-4
 
 
@@ -66,10 +64,8 @@ def _unit(activations: Tensor) -> Tensor:
 
 
 def _disagreement(made: Heard, real: Heard) -> Tensor:
-    onsets, classes = (
-        _divergence(getattr(made, name), getattr(real, name)) for name in ("onsets", "classes")
-    )
-    return ONSETS * onsets + classes
+    onsets = _divergence(made.onsets, real.onsets)
+    return ONSETS * onsets + _divergence(made.classes, real.classes)
 
 
 def _divergence(logits: Tensor, truth: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support import recipe
+from support.sounds import waveforms as noise
 from support.training import make_data, one_process, run_config
 
 from training.config import LossConfig
@@ -17,10 +18,6 @@ from wavflow_core import flow
 from wavflow_core.conditions import prepare_batch
 from wavflow_core.errors import ConfigError
 from wavflow_core.model.patchify import to_waveform
-
-
-def noise(count=2, samples=8000, seed=0):
-    return 0.1 * torch.randn(count, samples, generator=torch.Generator().manual_seed(seed))
 
 
 def test_equal_sounds_have_no_distance_and_ten_times_the_amplitude_is_a_decade():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support import recipe
+from support.sounds import waveforms as noise
 from support.training import make_data, one_process, run_config
 
 from training.config import LossConfig
@@ -25,10 +26,6 @@ RATE = 16000
 def network():
     torch.manual_seed(0)
     return EventNetwork(["bell", "rain"]).eval().requires_grad_(False)
-
-
-def noise(count=2, samples=8000, seed=0):
-    return 0.1 * torch.randn(count, samples, generator=torch.Generator().manual_seed(seed))
 
 
 def test_spectra_have_the_level_of_the_sound_and_both_resolutions():

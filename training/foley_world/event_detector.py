@@ -9,6 +9,7 @@ must not be what is learned from.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from ..draws import seed_of
 from ..encoders.fit import fit_for
 from ..encoders.options import optim_of
 from ..evaluation.spectra import mono
-from ..event_network import FRAME, RATE, EventNetwork, save_event_network
+from ..event_network import FRAME, ONSETS, RATE, EventNetwork, save_event_network
 from ..program import INTERRUPTED, run_program
 from .classifier_model import NAMES, class_accuracy, label
 from .storage import read_truth
@@ -41,8 +42,6 @@ WINDOW = 2.0  # seconds that are heard at once
 # A class that was there before the window may still ring; it is neither right nor wrong then.
 RINGING = 1.5  # seconds
 NEAR = 0.3  # of an onset's frame in the frame before and after it
-# Few frames have an onset of a class, so that what they tell counts more.
-ONSETS = 20.0
 COLOURS = 8  # points of frequency between which a sound is coloured
 COLOURED = 6.0  # dB
 LOUDER = 6.0  # dB
@@ -59,6 +58,11 @@ class Told:
 
     sounds: Tensor
     events: Sequence[Tensor]
+
+    @property
+    def key(self) -> str:
+        """A name that no other clips have."""
+        return hashlib.sha256(torch.cat(list(self.events)).numpy().tobytes()).hexdigest()[:16]
 
 
 def read_told(folders: Sequence[Path]) -> Told:
@@ -228,7 +232,7 @@ def train(given: argparse.Namespace) -> int:
     torch.manual_seed(seed_of(given.seed, "event network weights"))
     model = EventNetwork(NAMES)
     loss = EventsLoss(model, told, batch_size=given.batch_size, seed=given.seed)
-    made_from = {"clips": len(told.sounds), "seed": given.seed}
+    made_from = {"clips": len(told.sounds), "events": told.key, "seed": given.seed}
     device = torch.device("cpu")
     if not fit_for(*(given.output, model, loss), optim=optim, made_from=made_from, device=device):
         return INTERRUPTED

@@ -107,7 +107,7 @@ def test_a_lost_sound_alone_is_made_again_and_other_settings_make_all(
     assert asked == [0, 1, 2, 3] * 2  # v2a, and what a negative prompt would be compared with
 
 
-def test_matrices_can_be_multiplied_in_bf16_which_is_said_and_makes_other_sounds(
+def test_matrices_can_be_multiplied_in_bf16_which_is_said_and_makes_sounds_anew(
     files, evaluated, monkeypatch
 ):
     kinds = []

@@ -67,6 +67,16 @@ def test_sounds_come_with_their_events_and_one_level(folder):
         read_told([folder / "elsewhere"])
 
 
+def test_a_run_does_not_go_on_with_other_clips(folder, tmp_path, capsys, monkeypatch):
+    options = ["--steps", "4", "--batch-size", "2", "-o", str(tmp_path / "e.safetensors")]
+    assert main([str(folder), *options]) == 0
+    told = read_told([folder])
+    others = program.Told(sounds=told.sounds, events=[rows + 0.01 for rows in told.events])
+    monkeypatch.setattr(program, "read_told", lambda _: others)
+    assert main([str(folder), *options]) == 2
+    assert "was made with events" in capsys.readouterr().err
+
+
 def test_the_program_gives_the_same_network_again_also_when_it_was_stopped(
     folder, tmp_path, monkeypatch
 ):
