@@ -28,7 +28,7 @@ from .draws import seed_of
 from .empty_text import read_empty_text
 from .manifest import Row
 from .state import State
-from .step import TrainingStep, checkpoint_blocks, transformer_blocks
+from .step import TrainingStep, checkpoint_blocks, compile_blocks, transformer_blocks
 from .warm_start import warm_start
 
 logger = logging.getLogger(__name__)
@@ -88,8 +88,7 @@ def share_out(step: TrainingStep, execution: ExecutionConfig, world: World) -> n
     if execution.checkpoint_activations:
         checkpoint_blocks(step.model)
     if execution.compile:
-        for block in blocks:
-            block.compile()
+        compile_blocks(step.model)
     if world.size == 1:
         return step
     if execution.strategy == "fsdp":

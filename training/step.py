@@ -89,6 +89,12 @@ def transformer_blocks(model: WavFlow) -> list[nn.Module]:
     return [*model.joint_blocks, *model.fused_blocks, *filters]
 
 
+def compile_blocks(model: WavFlow) -> None:
+    """Compile each block when it first runs, which takes a minute or two in all."""
+    for block in transformer_blocks(model):
+        block.compile()
+
+
 def checkpoint_blocks(model: WavFlow) -> None:
     """Keep only what enters each block, and compute the rest again in the backward pass."""
 

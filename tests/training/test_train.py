@@ -314,15 +314,7 @@ def test_micro_batches_and_checkpointed_blocks_change_nothing_but_rounding(
         assert bool(calls) == (name == "checkpointed")
 
 
-def test_compiled_blocks_change_nothing_but_rounding(manifest, tmp_path, monkeypatch):
-    # Everything but the compiling of kernels, which takes a minute on a CPU.
-    compile_module, compiled_modules = torch.nn.Module.compile, []
-
-    def compile_quickly(module):
-        compiled_modules.append(module)
-        compile_module(module, backend="aot_eager")
-
-    monkeypatch.setattr(torch.nn.Module, "compile", compile_quickly)
+def test_compiled_blocks_change_nothing_but_rounding(manifest, tmp_path, compiled_modules):
     config = run_config(manifest, optim={"steps": 3})
     run(config, tmp_path / "plain")
     compiled = replace(config, execution=replace(config.execution, compile=True))

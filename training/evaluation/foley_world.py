@@ -75,6 +75,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="multiplied in bf16 where a processor can: 1.5 times as fast (default: fp32)",
     )
+    group.add_argument(
+        "--compile",
+        action="store_true",
+        help="the network, in two minutes: 1.6 times as fast then (needs a C++ compiler)",
+    )
 
 
 def run(given: argparse.Namespace) -> None:
@@ -114,6 +119,7 @@ def run(given: argparse.Namespace) -> None:
         jobs=given.jobs,
         device=given.device,
         matrices=given.matrices,
+        compile=given.compile,
     )
     with logging_redirect_tqdm([logging.root]):
         report, text = evaluate(files, settings)

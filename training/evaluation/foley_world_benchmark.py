@@ -28,6 +28,7 @@ from ..foley_world.classifier_data import hear_clips
 from ..foley_world.classifier_model import Classifier, hear_spectra, load_classifier
 from ..foley_world.clip import ClipConfig, split_seeds
 from ..lock import only_run_in
+from ..step import compile_blocks
 from .distances import frechet_distance
 from .foley_world_cases import make_cases
 from .foley_world_measure import Finding, Judged, Real, find, find_real, judge
@@ -79,6 +80,7 @@ class Settings:
         jobs: Processes that make clips.
         device: Where the network runs.
         matrices: In which matrices are multiplied, see :func:`~training.precision.multiplying`.
+        compile: The network's blocks, which changes nothing but rounding.
     """
 
     split: str = "test"
@@ -92,6 +94,7 @@ class Settings:
     jobs: int = 1
     device: str = "auto"
     matrices: str = "fp32"
+    compile: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,6 +117,8 @@ def evaluate(files: Files, settings: Settings) -> tuple[dict[str, Json], str]:
         check_file(path)
     classifier = load_classifier(files.classifier)
     model = load_model(files.checkpoint, weights=settings.weights, device=settings.device)
+    if settings.compile:
+        compile_blocks(model.model)
     make_folder(files.work)
     with only_run_in(files.work):
         cases = make_cases(seeds, settings.clips, files.work / "clips", jobs=settings.jobs)

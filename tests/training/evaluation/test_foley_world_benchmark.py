@@ -17,7 +17,7 @@ from training.foley_world.clip import ClipConfig, split_seeds
 from wavflow_core.cli import main as wavflow
 from wavflow_core.config import SamplerConfig
 from wavflow_core.features.store import Features
-from wavflow_core.media.audio import AudioClip, write_audio
+from wavflow_core.media.audio import AudioClip, read_audio, write_audio
 from wavflow_core.pipeline import load_model
 from wavflow_core.pipeline import synthesize as synthesize_one
 
@@ -121,6 +121,20 @@ def test_matrices_can_be_multiplied_in_bf16_which_is_said_and_makes_sounds_anew(
     report, _ = evaluate(files, replace(SMALL, matrices="bf16", tasks=("t2a",)))
     assert set(kinds) == {torch.bfloat16}
     assert (evaluated[0]["matrices"], report["matrices"]) == ("fp32", "bf16")
+
+
+def test_a_compiled_network_makes_the_same_sounds_but_for_rounding(
+    files, tmp_path, compiled_modules
+):
+    found = []
+    for compiled in (False, True):
+        work = tmp_path / str(compiled)
+        here = replace(SMALL, count=2, tasks=("vt2a",), compile=compiled)
+        evaluate(replace(files, work=work), here)
+        assert bool(compiled_modules) == compiled
+        found.append([read_audio(path).waveform for path in sorted(work.glob("sounds/*/vt2a/*"))])
+    assert len(found[0]) == 2
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 
 def test_with_other_clips_only_what_is_shown_otherwise_is_made_again(files, evaluated, monkeypatch):
