@@ -21,17 +21,32 @@ def add_options(parser: argparse.ArgumentParser, *, steps: int, batch_size: int,
     parser.add_argument(
         "--seconds", type=float, default=4.0, help="of each clip that are used (default: 4)"
     )
-    parser.add_argument("--steps", type=int, default=steps, help=f"(default: {steps})")
-    parser.add_argument(
-        "--batch-size", type=int, default=batch_size, help=f"clips (default: {batch_size})"
-    )
-    parser.add_argument("--lr", type=float, default=lr, help=f"(default: {lr:g})")
-    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    add_optim_options(parser, steps=steps, batch_size=batch_size, lr=lr)
     parser.add_argument("--jobs", type=int, default=2, help="processes that decode (default: 2)")
     parser.add_argument("--device", default="auto", help="(default: auto)")
     parser.add_argument(
         "--license", default="Apache-2.0", help="of the weights (default: Apache-2.0)"
     )
+
+
+def add_optim_options(
+    parser: argparse.ArgumentParser, *, steps: int, batch_size: int, lr: float, what: str = "clips"
+) -> None:
+    """Those of how a small network learns, which :func:`optim_of` reads, and the seed.
+
+    Args:
+        parser: Takes them.
+        steps: By default.
+        batch_size: By default.
+        lr: By default.
+        what: A batch is made of.
+    """
+    parser.add_argument("--steps", type=int, default=steps, help=f"(default: {steps})")
+    parser.add_argument(
+        "--batch-size", type=int, default=batch_size, help=f"{what} (default: {batch_size})"
+    )
+    parser.add_argument("--lr", type=float, default=lr, help=f"(default: {lr:g})")
+    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
 
 
 def looks_of(given: argparse.Namespace) -> Looks:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ..draws import seed_of
 from ..encoders.fit import fit_for
-from ..encoders.options import optim_of
+from ..encoders.options import add_optim_options, optim_of
 from ..program import INTERRUPTED, run_program
 from .classifier_data import Sounds, hear_clips
 from .classifier_model import (
@@ -185,10 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--checked", type=int, default=1000, help="clips to check with at the end (default: 1000)"
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="of each clip (default: 4)")
-    parser.add_argument("--steps", type=int, default=1800, help="(default: 1800)")
-    parser.add_argument("--batch-size", type=int, default=64, help="clips (default: 64)")
-    parser.add_argument("--lr", type=float, default=3e-3, help="(default: 0.003)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    add_optim_options(parser, steps=1800, batch_size=64, lr=3e-3)
     parser.add_argument("--jobs", type=int, default=1, help="processes for sounds (default: 1)")
     parser.add_argument("--license", default="Apache-2.0", help="(default: Apache-2.0)")
     return parser

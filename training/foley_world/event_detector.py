@@ -28,7 +28,7 @@ from wavflow_core.model.patchify import normalize
 
 from ..draws import seed_of
 from ..encoders.fit import fit_for
-from ..encoders.options import optim_of
+from ..encoders.options import add_optim_options, optim_of
 from ..evaluation.spectra import mono
 from ..event_network import FRAME, ONSETS, RATE, EventNetwork, save_event_network
 from ..program import INTERRUPTED, run_program
@@ -214,10 +214,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", type=Path, metavar="FOLDER", help="of other clips, to check with at the end"
     )
-    parser.add_argument("--steps", type=int, default=1500, help="(default: 1500)")
-    parser.add_argument("--batch-size", type=int, default=32, help="windows (default: 32)")
-    parser.add_argument("--lr", type=float, default=2e-3, help="(default: 0.002)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    add_optim_options(parser, steps=1500, batch_size=32, lr=2e-3, what="windows")
     return parser
 
 
